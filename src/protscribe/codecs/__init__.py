@@ -1,0 +1,45 @@
+"""The closed table of answer kinds, and reading a codec from plain data."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from protscribe.codecs.category import Category
+from protscribe.codecs.number import Number
+from protscribe.codecs.protocol import Codec
+from protscribe.errors import TaskError, nearest
+
+KINDS: dict[str, type[Any]] = {kind.kind: kind for kind in (Category, Number)}
+
+
+def codec_from_plain(plain: Mapping[str, Any], origin: str = "codec") -> Codec:
+    """A codec from ``{"kind": ..., its keywords}``. Lists become tuples; unknown kinds and keywords are errors."""
+    values = dict(plain)
+    kind = values.pop("kind", None)
+    if kind not in KINDS:
+        raise TaskError("task.codec", f"{origin}: unknown kind {kind!r}; {nearest(str(kind), KINDS)}")
+    known = [field.name for field in dataclasses.fields(KINDS[kind])]
+    for key in values:
+        if key not in known:
+            raise TaskError("task.key", f"{origin}: {kind} has no keyword {key!r}; {nearest(str(key), known)}")
+    try:
+        codec: Codec = KINDS[kind](**{key: _frozen(value) for key, value in values.items()})
+    except TypeError as error:
+        raise TaskError("task.key", f"{origin}: {kind}: {error}") from None
+    return codec
+
+
+def codec_to_plain(codec: Codec) -> dict[str, Any]:
+    """The inverse of :func:`codec_from_plain`."""
+    fields = dataclasses.fields(codec)  # type: ignore[arg-type]
+    return {"kind": codec.kind, **{field.name: _thawed(getattr(codec, field.name)) for field in fields}}
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(item) for item in value) if isinstance(value, (list, tuple)) else value
+
+
+def _thawed(value: Any) -> Any:
+    return [_thawed(item) for item in value] if isinstance(value, tuple) else value

@@ -1,0 +1,81 @@
+"""The nouns that travel through the library: a record, a prediction, a failure. Pure Python."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from protscribe.errors import ProtscribeError
+
+
+@dataclass(frozen=True)
+class ProteinRecord:
+    """One input row: one protein, or two, perhaps with a molecule and conditioning fields.
+
+    ``id`` is kept exactly as it was written. ``chains`` holds one or two cleaned sequences (see
+    :func:`protscribe.alphabet.clean`). ``molecule`` is a SMILES string. ``fields`` are conditioning values by name
+    (organism, kingdom, ligand, allele). ``ordinal`` is the 0-based row of the input, ``line`` the 1-based line where
+    the record began; both serve messages and output order. ``original_lengths`` is set where a chain was truncated:
+    the lengths before the cut.
+    """
+
+    id: str
+    chains: tuple[str, ...]
+    molecule: str | None = None
+    fields: Mapping[str, str] = field(default_factory=dict)
+    ordinal: int = 0
+    line: int | None = None
+    original_lengths: tuple[int, ...] | None = None
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Residues in each chain."""
+        return tuple(len(chain) for chain in self.chains)
+
+    @property
+    def sequence(self) -> str:
+        """The first chain."""
+        return self.chains[0]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One typed answer.
+
+    ``value`` is the answer in human terms (positions are 1-based). ``score`` lies in 0..1 and means what
+    ``score_meaning`` says. ``probabilities`` maps a label to its probability, or is one value a residue
+    (``residue_set``) or one mapping a residue (``residue_labels``); ``lower`` and ``upper`` bound a number at
+    ``interval_level``. ``off_grammar`` is the mean probability that the model put on symbols its grammar forbade.
+    """
+
+    id: str
+    task: str
+    kind: str
+    value: Any
+    score: float
+    score_meaning: str
+    record: ProteinRecord
+    probabilities: Any = None
+    lower: float | None = None
+    upper: float | None = None
+    interval_level: float | None = None
+    unit: str | None = None
+    off_grammar: float | None = None
+    readout: str = "greedy"
+    status: str = "ok"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A record that was rejected: which, with which code, why."""
+
+    ordinal: int
+    id: str
+    code: str
+    detail: str
+    task: str | None = None
+
+    @classmethod
+    def of(cls, error: ProtscribeError, ordinal: int, id: str, task: str | None = None) -> Failure:
+        return cls(ordinal=ordinal, id=id, code=error.code, detail=str(error), task=task)
