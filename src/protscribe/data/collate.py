@@ -1,0 +1,175 @@
+"""Questions to tensors. For the shape legend and what the tensors mean see ``protscribe.data.batch``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from protscribe.alphabet import PAD_RESIDUE, residue_ids
+from protscribe.data.batch import MOLECULE, Batch
+from protscribe.data.lexicon import Lexicon
+from protscribe.records import ProteinRecord
+from protscribe.task import Task
+from protscribe.vocabulary import BOS, EOS, PAD
+
+TokenizeMolecules = Callable[[Sequence[str]], tuple[Tensor, Tensor]]
+"""SMILES strings to ``ids_JA`` (int64) and ``mask_JA`` (bool)."""
+
+
+class Question(NamedTuple):
+    """One task asked of one record, with the answer where it is known."""
+
+    record: ProteinRecord
+    task: Task
+    answer: object = None
+
+
+class Row(NamedTuple):
+    """The tokens of one question as numbers, before padding."""
+
+    numbers: list[int]
+    start: int
+    weights: list[float]
+    aligned_chain: int | None
+
+
+def encode_question(question: Question, lexicon: Lexicon) -> Row:
+    """Prompt and, where the answer is known, answer and end symbol of one question.
+
+    ``weights`` belong to the answer's tokens and the end symbol. Raises :class:`~protscribe.errors.LabelError` for an answer
+    that does not fit its record.
+    """
+    record, task, answer = question
+    numbers = [BOS, *lexicon.vocabulary.ids(task.prompt(record))]
+    start = len(numbers)
+    weights: list[float] = []
+    if answer is not None:
+        encoded = task.codec.encode(answer, record)
+        numbers += [*lexicon.numbers(encoded.tokens, record), EOS]
+        weights = [*encoded.weights, 1.0]
+    return Row(numbers, start, weights, getattr(task.codec, "chain", 1) - 1 if task.codec.dense else None)
+
+
+def _round_up(length: int, multiple: int) -> int:
+    return -(-length // multiple) * multiple
+
+
+def _padded(rows: Sequence[Sequence[int]], fill: int, length: int) -> Tensor:
+    table = np.full((len(rows), length), fill, dtype=np.int64)
+    for place, row in enumerate(rows):
+        table[place, : len(row)] = row
+    return torch.from_numpy(table)
+
+
+@dataclass(frozen=True)
+class Collator:
+    """Builds batches. ``multiple`` rounds padded lengths up, so that few distinct shapes occur."""
+
+    lexicon: Lexicon
+    tokenize_molecules: TokenizeMolecules | None = None
+    multiple: int = 8
+
+    def __call__(self, questions: Sequence[Question]) -> Batch:
+        """A batch of ``questions``; answers are part of it where they are known."""
+        questions = tuple(question._replace(record=question.task.arrange(question.record)) for question in questions)
+        rows = [encode_question(question, self.lexicon) for question in questions]
+        return Batch(questions=questions, **self._inputs(questions), **self._texts(rows, questions))
+
+    def _inputs(self, questions: tuple[Question, ...]) -> dict[str, Tensor | None]:
+        chains: dict[str, int] = {}
+        molecules: dict[str, int] = {}
+        memories: dict[tuple[tuple[str, ...], str | None], int] = {}
+        memory_of = []
+        for record, task, _ in questions:
+            used = record.chains[: task.chains]
+            molecule = record.molecule if task.molecule else None
+            for chain in used:
+                chains.setdefault(chain, len(chains))
+            if molecule is not None:
+                molecules.setdefault(molecule, len(molecules))
+            memory_of.append(memories.setdefault((used, molecule), len(memories)))
+        longest = _round_up(max(map(len, chains)), self.multiple)
+        residues = np.full((len(chains), longest), PAD_RESIDUE, dtype=np.int64)
+        for chain, place in chains.items():
+            residues[place, : len(chain)] = residue_ids(chain)
+        residues_NL = torch.from_numpy(residues)
+        ids_JA, mask_JA = self._molecules(tuple(molecules))
+        joined = [self._join(used, molecule, chains, molecules, longest, mask_JA) for used, molecule in memories]
+        length = _round_up(max(len(source) for source, _, _ in joined), self.multiple)
+        return {
+            "residues_NL": residues_NL,
+            "residue_mask_NL": residues_NL != PAD_RESIDUE,
+            "source_KM": _padded([source for source, _, _ in joined], -1, length),
+            "part_KM": _padded([part for _, part, _ in joined], 0, length),
+            "offset_KM": _padded([offset for _, _, offset in joined], 0, length),
+            "memory_of_B": torch.tensor(memory_of),
+            "molecules_JA": ids_JA,
+            "molecule_mask_JA": mask_JA,
+        }
+
+    def _molecules(self, molecules: tuple[str, ...]) -> tuple[Tensor | None, Tensor | None]:
+        if not molecules:
+            return None, None
+        assert self.tokenize_molecules is not None, "a task with molecules needs a molecule encoder"
+        return self.tokenize_molecules(molecules)
+
+    @staticmethod
+    def _join(
+        used: tuple[str, ...],
+        molecule: str | None,
+        chains: dict[str, int],
+        molecules: dict[str, int],
+        longest: int,
+        mask_JA: Tensor | None,
+    ) -> tuple[list[int], list[int], list[int]]:
+        source: list[int] = []
+        part: list[int] = []
+        offset: list[int] = []
+        for place, chain in enumerate(used):
+            first = chains[chain] * longest
+            source += range(first, first + len(chain))
+            part += [place] * len(chain)
+            offset += range(len(chain))
+        if molecule is not None:
+            assert mask_JA is not None
+            size = int(mask_JA[molecules[molecule]].sum())
+            first = len(chains) * longest + molecules[molecule] * mask_JA.shape[1]
+            source += range(first, first + size)
+            part += [MOLECULE] * size
+            offset += range(size)
+        return source, part, offset
+
+    def _texts(self, rows: Sequence[Row], questions: Sequence[Question]) -> dict[str, Tensor]:
+        answered = questions[0].answer is not None
+        # The end symbol is only ever a target: the last column of an answered row is the token before it.
+        width = max(len(row.numbers) for row in rows) - (1 if answered else 0)
+        length = _round_up(width, self.multiple) if answered else width
+        shape = (len(rows), length)
+        tokens, targets = np.full(shape, PAD, dtype=np.int64), np.full(shape, PAD, dtype=np.int64)
+        weights = np.zeros(shape, dtype=np.float32)
+        answer, aligned = np.zeros(shape, dtype=bool), np.full(shape, -1, dtype=np.int64)
+        for place, (row, question) in enumerate(zip(rows, questions, strict=True)):
+            inputs = row.numbers[:-1] if row.weights else row.numbers
+            tokens[place, : len(inputs)] = inputs
+            answer[place, row.start : len(inputs)] = True
+            if row.weights:
+                first, stop = row.start - 1, row.start - 1 + len(row.weights)
+                targets[place, first:stop] = row.numbers[row.start :]
+                weights[place, first:stop] = row.weights
+                if row.aligned_chain is not None:
+                    begin = sum(question.record.lengths[: row.aligned_chain])
+                    size = len(row.weights) - 1
+                    aligned[place, first : first + size] = np.arange(begin, begin + size)
+        return {
+            "tokens_BT": torch.from_numpy(tokens),
+            "start_B": torch.tensor([row.start for row in rows]),
+            "targets_BT": torch.from_numpy(targets),
+            "weights_BT": torch.from_numpy(weights),
+            "answer_BT": torch.from_numpy(answer),
+            "aligned_BT": torch.from_numpy(aligned),
+        }

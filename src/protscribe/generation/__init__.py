@@ -1,0 +1,1 @@
+"""Decoding: compiled grammars, search, and the evidence that readouts are read from."""

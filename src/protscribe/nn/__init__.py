@@ -1,0 +1,1 @@
+"""The network: attention, decoder, model. Ids in, logits out; it knows no task."""

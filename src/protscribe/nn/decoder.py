@@ -1,0 +1,206 @@
+"""The autoregressive decoder: prompt and answer tokens in, scores over symbols and residue pointers out.
+
+It knows no task. A token's number below ``vocabulary`` is a symbol; ``vocabulary + i`` points at place ``i`` of the row's
+memory, is embedded from that place's state and scored against it, so that there is no longest protein and no index to memorise.
+
+Shape legend: B rows, T columns, Q columns computed now, K memories, M places, V symbols, S = V + M choices, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from protscribe.nn.attention import Cache, CrossAttention, MemoryProjection, SelfAttention
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What the decoder attends to, for K inputs, with cross-attention keys and values of every layer.
+
+    ``projected`` has one (keys, values) pair a layer, or a single one that all layers share.
+    """
+
+    states_KMD: Tensor
+    mask_KM: Tensor
+    projected: tuple[tuple[Tensor, Tensor], ...]
+    pointer_keys_KMD: Tensor | None
+
+    def pick(self, memory_of_B: Tensor) -> Memory:
+        """The memory of each row."""
+        return Memory(
+            self.states_KMD[memory_of_B],
+            self.mask_KM[memory_of_B],
+            tuple((keys[memory_of_B], values[memory_of_B]) for keys, values in self.projected),
+            None if self.pointer_keys_KMD is None else self.pointer_keys_KMD[memory_of_B],
+        )
+
+
+def waves(offset_KM: Tensor, width: int) -> Tensor:
+    """Sinusoids of a place (Vaswani et al. 2017), ``[K, M, width]``: a position without a table, hence without a limit."""
+    half = width // 2
+    speeds_D = 10_000.0 ** (-torch.arange(half, device=offset_KM.device, dtype=torch.float32) / half)
+    angles_KMD = offset_KM[..., None].float() * speeds_D
+    return torch.cat([angles_KMD.sin(), angles_KMD.cos()], dim=-1)
+
+
+class Layer(nn.Module):
+    """Self-attention, cross-attention and a gated feed-forward, each behind a norm and a residual connection."""
+
+    def __init__(self, width: int, heads: int, feed_forward: int, dropout: float) -> None:
+        super().__init__()
+        self.self_norm, self.self_attention = nn.LayerNorm(width), SelfAttention(width, heads)
+        self.cross_norm, self.cross_attention = nn.LayerNorm(width), CrossAttention(width, heads)
+        self.feed_norm = nn.LayerNorm(width)
+        self.feed_in = nn.Linear(width, feed_forward)
+        self.feed_out = nn.Linear(feed_forward, width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self,
+        states_BQD: Tensor,
+        columns_BQ: Tensor,
+        keys_BGME: Tensor,
+        values_BGME: Tensor,
+        mask_BM: Tensor,
+        cache: Cache | None,
+    ) -> Tensor:
+        states = states_BQD + self.dropout(self.self_attention(self.self_norm(states_BQD), columns_BQ, cache))
+        crossed = self.cross_attention(self.cross_norm(states), keys_BGME, values_BGME, mask_BM)
+        states = states + self.dropout(crossed)
+        fed = self.feed_out(nn.functional.gelu(self.feed_in(self.feed_norm(states))))
+        return states + self.dropout(fed)
+
+
+class Decoder(nn.Module):
+    """A causal transformer with cross-attention.
+
+    Parameters
+    ----------
+    vocabulary: number of symbols V.
+    memory_width, molecule_width: widths of the encoders' states (``molecule_width=0``: no molecules).
+    width, layers, heads, feed_forward, dropout: as everywhere; ``feed_forward=0`` means twice the width.
+    cross_attention: ``{kv_heads, shared}``: key-value heads (0: as many as heads), and whether all layers share one projection.
+    pointers: whether positions are pointers; without them the choices are the V symbols alone.
+    """
+
+    def __init__(
+        self,
+        vocabulary: int,
+        memory_width: int,
+        molecule_width: int = 0,
+        width: int = 256,
+        layers: int = 4,
+        heads: int = 8,
+        feed_forward: int = 0,
+        dropout: float = 0.1,
+        cross_attention: Mapping[str, Any] | None = None,
+        pointers: bool = True,
+    ) -> None:
+        super().__init__()
+        options = {"kv_heads": 0, "shared": False, **(cross_attention or {})}
+        self._plain = {
+            "width": width, "layers": layers, "heads": heads, "feed_forward": feed_forward, "dropout": dropout,
+            "cross_attention": options,
+        }  # fmt: skip
+        kv_heads = options["kv_heads"] or heads
+        if heads % kv_heads:
+            raise ValueError(f"heads must be a multiple of kv_heads, got heads={heads}, kv_heads={kv_heads}")
+        self.vocabulary, self.width, self.heads = vocabulary, width, heads
+        self.table = nn.Embedding(vocabulary, width)
+        self.memory_in = nn.Sequential(nn.LayerNorm(memory_width), nn.Linear(memory_width, width))
+        self.molecule_in = (
+            nn.Sequential(nn.LayerNorm(molecule_width), nn.Linear(molecule_width, width)) if molecule_width else None
+        )
+        self.parts = nn.Embedding(3, width)
+        self.memory_norm = nn.LayerNorm(width)
+        self.aligned_in = nn.Linear(width, width, bias=False)
+        self.projections = nn.ModuleList(
+            MemoryProjection(width, kv_heads, width // heads) for _ in range(1 if options["shared"] else layers)
+        )
+        self.layers = nn.ModuleList(Layer(width, heads, feed_forward or 2 * width, dropout) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+        self.score = nn.Linear(width, vocabulary, bias=False)
+        self.pointer_in = nn.Linear(width, width) if pointers else None
+        self.pointer_query = nn.Linear(width, width) if pointers else None
+        self.pointer_key = nn.Linear(width, width) if pointers else None
+        self.dropout = nn.Dropout(dropout)
+        self.apply(self._start)
+
+    def to_plain(self) -> dict[str, Any]:
+        """The keywords of this decoder's size, from which it is rebuilt; vocabulary and widths come from their owners."""
+        return dict(self._plain)
+
+    @staticmethod
+    def _start(module: nn.Module) -> None:
+        if isinstance(module, (nn.Linear, nn.Embedding)):
+            nn.init.normal_(module.weight, std=0.02 if isinstance(module, nn.Embedding) else module.in_features**-0.5)
+        if isinstance(module, nn.Linear) and module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+    def remember(
+        self, states_KMD: Tensor, molecule_KMD: Tensor | None, mask_KM: Tensor, part_KM: Tensor, offset_KM: Tensor
+    ) -> Memory:
+        """The memory of K inputs, from encoder states at each place (zero where a place belongs to another part)."""
+        states = self.memory_in(states_KMD)
+        if self.molecule_in is not None and molecule_KMD is not None:
+            states = torch.where((part_KM == 2)[..., None], self.molecule_in(molecule_KMD), states)
+        states = states + self.parts(part_KM) + waves(offset_KM, self.width).to(states.dtype)
+        states = self.memory_norm(states) * mask_KM[..., None]
+        pointer_keys = None if self.pointer_key is None else self.pointer_key(states)
+        return Memory(states, mask_KM, tuple(project(states) for project in self.projections), pointer_keys)
+
+    def embed(self, tokens_BQ: Tensor, aligned_BQ: Tensor, memory: Memory) -> Tensor:
+        """Token states: a symbol's row of the table, or the pointed residue's state; plus the aligned residue's state."""
+        states = self.table(tokens_BQ.clamp(max=self.vocabulary - 1))
+        if self.pointer_in is not None:
+            pointed = take_places(self.pointer_in(memory.states_KMD), (tokens_BQ - self.vocabulary).clamp(min=0))
+            states = torch.where((tokens_BQ >= self.vocabulary)[..., None], pointed, states)
+        aligned = take_places(memory.states_KMD, aligned_BQ.clamp(min=0)) * (aligned_BQ >= 0)[..., None]
+        return states + self.aligned_in(aligned)
+
+    def forward(
+        self,
+        tokens_BQ: Tensor,
+        aligned_BQ: Tensor,
+        memory: Memory,
+        columns_BQ: Tensor | None = None,
+        caches: list[Cache] | None = None,
+    ) -> Tensor:
+        """Hidden states ``[B, Q, D]`` of the columns given; ``memory`` has one entry a row (see :meth:`Memory.pick`).
+
+        Without caches the columns are 0..Q-1 and each sees those up to itself. With caches (one a layer) the columns
+        ``columns_BQ`` are written there and see all that was written before them.
+        """
+        if columns_BQ is None:
+            columns_BQ = torch.arange(tokens_BQ.shape[1], device=tokens_BQ.device).expand(tokens_BQ.shape)
+        states = self.dropout(self.embed(tokens_BQ, aligned_BQ, memory))
+        for place, layer in enumerate(self.layers):
+            keys, values = memory.projected[place % len(memory.projected)]
+            states = layer(states, columns_BQ, keys, values, memory.mask_KM, caches[place] if caches else None)
+        return self.norm(states)
+
+    def choices(self, states_BQD: Tensor, memory: Memory) -> Tensor:
+        """Scores ``[B, Q, S]`` (logits, float32) over the V symbols, then the M places; padding places are ``-inf``."""
+        scores_BQV = self.score(states_BQD).float()
+        if self.pointer_query is None or memory.pointer_keys_KMD is None:
+            return scores_BQV
+        queries_BQD = self.pointer_query(states_BQD) * self.width**-0.5
+        scores_BQM = (queries_BQD @ memory.pointer_keys_KMD.transpose(1, 2)).float()
+        scores_BQM = scores_BQM.masked_fill(~memory.mask_KM[:, None, :], float("-inf"))
+        return torch.cat([scores_BQV, scores_BQM], dim=-1)
+
+    def caches(self, rows: int, columns: int) -> list[Cache]:
+        """Empty caches for a decode of ``rows`` rows that never needs more than ``columns`` columns."""
+        return [
+            Cache.empty(rows, columns, self.heads, self.width // self.heads, self.table.weight) for _ in self.layers
+        ]
+
+
+def take_places(states_BMD: Tensor, places_BQ: Tensor) -> Tensor:
+    """``states_BMD`` at ``places_BQ``: ``[B, Q, D]``."""
+    return states_BMD.gather(1, places_BQ[..., None].expand(-1, -1, states_BMD.shape[-1]))

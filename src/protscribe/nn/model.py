@@ -1,0 +1,53 @@
+"""The whole model: encode each chain once, join memories, decode. Ids in, logits out; it knows no task.
+
+Shape legend: see ``protscribe.data.batch`` and ``protscribe.nn.decoder``.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from protscribe.data.batch import Batch
+from protscribe.nn.decoder import Decoder, Memory
+from protscribe.vocabulary import MASK
+
+
+class Scribe(nn.Module):
+    """An encoder of residues, perhaps one of molecules, and a decoder."""
+
+    def __init__(self, encoder: nn.Module, decoder: Decoder, molecule_encoder: nn.Module | None = None) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.molecule_encoder = molecule_encoder
+        self.decoder = decoder
+
+    @property
+    def device(self) -> torch.device:
+        return self.decoder.table.weight.device
+
+    def remember(self, batch: Batch) -> Memory:
+        """Encodes the batch's N chains and J molecules and joins them to its K memories."""
+        states_NLD = self.encoder(batch.residues_NL, batch.residue_mask_NL)
+        flat_residues = states_NLD.flatten(0, 1)
+        residues = flat_residues.shape[0]
+        source_KM = batch.source_KM.clamp(min=0)
+        mask_KM = batch.memory_mask_KM
+        states_KMD = flat_residues[source_KM.clamp(max=residues - 1)] * (mask_KM & (source_KM < residues))[..., None]
+        molecule_KMD = None
+        if self.molecule_encoder is not None and batch.molecules_JA is not None:
+            flat = self.molecule_encoder(batch.molecules_JA, batch.molecule_mask_JA).flatten(0, 1)
+            molecule_KMD = flat[(source_KM - residues).clamp(min=0, max=flat.shape[0] - 1)]
+        return self.decoder.remember(states_KMD, molecule_KMD, mask_KM, batch.part_KM, batch.offset_KM)
+
+    def forward(self, batch: Batch, hidden_BT: Tensor | None = None) -> Tensor:
+        """Teacher forcing: logits ``[B, T, S]`` (float32) for the token after every column.
+
+        ``hidden_BT`` (bool) says which input columns are replaced by ``<mask>``: training hides a random share of every
+        dense answer's prefix, so that one pass with all of it hidden gives each residue's marginal.
+        """
+        memory = self.remember(batch).pick(batch.memory_of_B)
+        tokens_BT = batch.tokens_BT
+        if hidden_BT is not None:
+            tokens_BT = tokens_BT.masked_fill(hidden_BT & batch.answer_BT, MASK)
+        return self.decoder.choices(self.decoder(tokens_BT, batch.aligned_BT, memory), memory)
