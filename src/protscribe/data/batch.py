@@ -28,7 +28,8 @@ class Batch:
     end (-1: padding); ``part_KM`` says which part of the input a place belongs to and ``offset_KM`` its 0-based place therein.
     ``tokens_BT`` begins with ``start_B`` prompt tokens. ``targets_BT`` is the token after each column and ``weights_BT``
     what it counts in the loss: 0 outside the answer. ``answer_BT`` marks columns that hold answer tokens, the ones that prefix
-    masking may hide. ``questions`` are the rows' own :class:`~protscribe.data.collate.Question`. ``aligned_BT`` is the memory place of the residue that the *target* of a column answers for (-1: none).
+    masking may hide. ``questions`` are the rows' own
+    :class:`~protscribe.data.collate.Question`, ``memory_of`` is ``memory_of_B`` for the host. ``aligned_BT`` is the memory place of the residue that the *target* of a column answers for (-1: none).
     """
 
     residues_NL: Tensor
@@ -46,6 +47,7 @@ class Batch:
     molecules_JA: Tensor | None = None
     molecule_mask_JA: Tensor | None = None
     questions: tuple[Any, ...] = ()
+    memory_of: tuple[int, ...] = ()
 
     @property
     def memory_mask_KM(self) -> Tensor:

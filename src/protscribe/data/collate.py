@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -76,11 +76,13 @@ class Collator:
 
     def __call__(self, questions: Sequence[Question]) -> Batch:
         """A batch of ``questions``; answers are part of it where they are known."""
-        questions = tuple(question._replace(record=question.task.arrange(question.record)) for question in questions)
+        questions = tuple(
+            question._replace(record=question.task.arrange(question.record)) for question in questions
+        )
         rows = [encode_question(question, self.lexicon) for question in questions]
         return Batch(questions=questions, **self._inputs(questions), **self._texts(rows, questions))
 
-    def _inputs(self, questions: tuple[Question, ...]) -> dict[str, Tensor | None]:
+    def _inputs(self, questions: tuple[Question, ...]) -> dict[str, Any]:
         chains: dict[str, int] = {}
         molecules: dict[str, int] = {}
         memories: dict[tuple[tuple[str, ...], str | None], int] = {}
@@ -99,7 +101,9 @@ class Collator:
             residues[place, : len(chain)] = residue_ids(chain)
         residues_NL = torch.from_numpy(residues)
         ids_JA, mask_JA = self._molecules(tuple(molecules))
-        joined = [self._join(used, molecule, chains, molecules, longest, mask_JA) for used, molecule in memories]
+        joined = [
+            self._join(used, molecule, chains, molecules, longest, mask_JA) for used, molecule in memories
+        ]
         length = _round_up(max(len(source) for source, _, _ in joined), self.multiple)
         return {
             "residues_NL": residues_NL,
@@ -108,6 +112,7 @@ class Collator:
             "part_KM": _padded([part for _, part, _ in joined], 0, length),
             "offset_KM": _padded([offset for _, _, offset in joined], 0, length),
             "memory_of_B": torch.tensor(memory_of),
+            "memory_of": tuple(memory_of),
             "molecules_JA": ids_JA,
             "molecule_mask_JA": mask_JA,
         }

@@ -32,7 +32,9 @@ class Lexicon:
 
     def __post_init__(self) -> None:
         if self.positions not in ("pointers", "tokens"):
-            raise TaskError("task.positions", f"positions must be 'pointers' or 'tokens', got {self.positions!r}")
+            raise TaskError(
+                "task.positions", f"positions must be 'pointers' or 'tokens', got {self.positions!r}"
+            )
 
     def number(self, token: Token, record: ProteinRecord) -> int:
         """The number of one token in answers about this record."""
@@ -64,7 +66,9 @@ class Lexicon:
             index -= length
         raise AssertionError("a pointer beyond the last residue")
 
-    def tokens(self, numbers: Sequence[int], record: ProteinRecord, chains: Sequence[int] = (0,)) -> tuple[Token, ...]:
+    def tokens(
+        self, numbers: Sequence[int], record: ProteinRecord, chains: Sequence[int] = (0,)
+    ) -> tuple[Token, ...]:
         """The tokens of an answer; ``chains`` cycles over the chains that plain position tokens mean."""
         return tuple(
             self.token(number, record, chains[place % len(chains)]) for place, number in enumerate(numbers)

@@ -1,6 +1,6 @@
 """Attention: rotary causal self-attention with a cache, and cross-attention over a shared memory.
 
-Shape legend: B rows, T columns of the text, Q columns computed now, K memories, M places of a memory, H heads, G key-value heads,
+Shape legend: B rows (K * R, see CrossAttention), T columns of the text, Q columns computed now, K memories, M places of a memory, H heads, G key-value heads,
 E width of a head, D width.
 """
 
@@ -64,18 +64,24 @@ class SelfAttention(nn.Module):
     def forward(self, states_BQD: Tensor, columns_BQ: Tensor, cache: Cache | None = None) -> Tensor:
         rows, length, width = states_BQD.shape
         queries, keys, values = (
-            part.view(rows, length, self.heads, self.size) for part in self.project(states_BQD).split(width, dim=-1)
+            part.view(rows, length, self.heads, self.size)
+            for part in self.project(states_BQD).split(width, dim=-1)
         )
         queries_BHQE = rotate(queries.transpose(1, 2), columns_BQ)
         keys_BHQE = rotate(keys.transpose(1, 2), columns_BQ)
         if cache is None:
-            mixed = scaled_dot_product_attention(queries_BHQE, keys_BHQE, values.transpose(1, 2), is_causal=True)
+            mixed = scaled_dot_product_attention(
+                queries_BHQE, keys_BHQE, values.transpose(1, 2), is_causal=True
+            )
         else:
             cache.write(keys_BHQE.transpose(1, 2), values, columns_BQ)
             columns_T = torch.arange(cache.keys_BTHE.shape[1], device=columns_BQ.device)
             seen_B1QT = (columns_T <= columns_BQ[..., None])[:, None]
             mixed = scaled_dot_product_attention(
-                queries_BHQE, cache.keys_BTHE.transpose(1, 2), cache.values_BTHE.transpose(1, 2), attn_mask=seen_B1QT
+                queries_BHQE,
+                cache.keys_BTHE.transpose(1, 2),
+                cache.values_BTHE.transpose(1, 2),
+                attn_mask=seen_B1QT,
             )
         return self.out(mixed.transpose(1, 2).reshape(rows, length, width))
 
@@ -101,7 +107,11 @@ class MemoryProjection(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """Attention of the text to the memory. Rows that ask the same protein name the same memory."""
+    """Attention of the text to the memory.
+
+    Rows that ask the same memory stand next to each other, the same number for each, so ``B = K * R``. Cross-attention has
+    no causal order: the R rows of a memory form one long query, and the memory is never copied.
+    """
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -110,14 +120,14 @@ class CrossAttention(nn.Module):
         self.query = nn.Linear(width, width, bias=False)
         self.out = nn.Linear(width, width, bias=False)
 
-    def forward(self, states_BQD: Tensor, keys_BGME: Tensor, values_BGME: Tensor, mask_BM: Tensor) -> Tensor:
-        rows, length, width = states_BQD.shape
-        queries_BHQE = self.query(states_BQD).view(rows, length, self.heads, self.size).transpose(1, 2)
+    def forward(self, states_BQD: Tensor, keys_KGME: Tensor, values_KGME: Tensor, mask_KM: Tensor) -> Tensor:
+        memories = keys_KGME.shape[0]
+        queries_KQHE = self.query(states_BQD).view(memories, -1, self.heads, self.size)
         mixed = scaled_dot_product_attention(
-            queries_BHQE,
-            keys_BGME,
-            values_BGME,
-            attn_mask=mask_BM[:, None, None, :],
-            enable_gqa=keys_BGME.shape[1] != self.heads,
+            queries_KQHE.transpose(1, 2),
+            keys_KGME,
+            values_KGME,
+            attn_mask=mask_KM[:, None, None, :],
+            enable_gqa=keys_KGME.shape[1] != self.heads,
         )
-        return self.out(mixed.transpose(1, 2).reshape(rows, length, width))
+        return self.out(mixed.transpose(1, 2).reshape(states_BQD.shape))

@@ -3,7 +3,7 @@
 It knows no task. A token's number below ``vocabulary`` is a symbol; ``vocabulary + i`` points at place ``i`` of the row's
 memory, is embedded from that place's state and scored against it, so that there is no longest protein and no index to memorise.
 
-Shape legend: B rows, T columns, Q columns computed now, K memories, M places, V symbols, S = V + M choices, D width.
+Shape legend: B rows (K * R: R neighbouring rows ask the same memory), T columns, Q columns computed now, K memories, M places, V symbols, S = V + M choices, D width.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Memory:
     pointer_keys_KMD: Tensor | None
 
     def pick(self, memory_of_B: Tensor) -> Memory:
-        """The memory of each row."""
+        """The memory of each row, copied (for rows that do not stand in equal groups)."""
         return Memory(
             self.states_KMD[memory_of_B],
             self.mask_KM[memory_of_B],
@@ -64,13 +64,13 @@ class Layer(nn.Module):
         self,
         states_BQD: Tensor,
         columns_BQ: Tensor,
-        keys_BGME: Tensor,
-        values_BGME: Tensor,
-        mask_BM: Tensor,
+        keys_KGME: Tensor,
+        values_KGME: Tensor,
+        mask_KM: Tensor,
         cache: Cache | None,
     ) -> Tensor:
         states = states_BQD + self.dropout(self.self_attention(self.self_norm(states_BQD), columns_BQ, cache))
-        crossed = self.cross_attention(self.cross_norm(states), keys_BGME, values_BGME, mask_BM)
+        crossed = self.cross_attention(self.cross_norm(states), keys_KGME, values_KGME, mask_KM)
         states = states + self.dropout(crossed)
         fed = self.feed_out(nn.functional.gelu(self.feed_in(self.feed_norm(states))))
         return states + self.dropout(fed)
@@ -114,15 +114,20 @@ class Decoder(nn.Module):
         self.table = nn.Embedding(vocabulary, width)
         self.memory_in = nn.Sequential(nn.LayerNorm(memory_width), nn.Linear(memory_width, width))
         self.molecule_in = (
-            nn.Sequential(nn.LayerNorm(molecule_width), nn.Linear(molecule_width, width)) if molecule_width else None
+            nn.Sequential(nn.LayerNorm(molecule_width), nn.Linear(molecule_width, width))
+            if molecule_width
+            else None
         )
         self.parts = nn.Embedding(3, width)
         self.memory_norm = nn.LayerNorm(width)
         self.aligned_in = nn.Linear(width, width, bias=False)
         self.projections = nn.ModuleList(
-            MemoryProjection(width, kv_heads, width // heads) for _ in range(1 if options["shared"] else layers)
+            MemoryProjection(width, kv_heads, width // heads)
+            for _ in range(1 if options["shared"] else layers)
         )
-        self.layers = nn.ModuleList(Layer(width, heads, feed_forward or 2 * width, dropout) for _ in range(layers))
+        self.layers = nn.ModuleList(
+            Layer(width, heads, feed_forward or 2 * width, dropout) for _ in range(layers)
+        )
         self.norm = nn.LayerNorm(width)
         self.score = nn.Linear(width, vocabulary, bias=False)
         self.pointer_in = nn.Linear(width, width) if pointers else None
@@ -138,12 +143,19 @@ class Decoder(nn.Module):
     @staticmethod
     def _start(module: nn.Module) -> None:
         if isinstance(module, (nn.Linear, nn.Embedding)):
-            nn.init.normal_(module.weight, std=0.02 if isinstance(module, nn.Embedding) else module.in_features**-0.5)
+            nn.init.normal_(
+                module.weight, std=0.02 if isinstance(module, nn.Embedding) else module.in_features**-0.5
+            )
         if isinstance(module, nn.Linear) and module.bias is not None:
             nn.init.zeros_(module.bias)
 
     def remember(
-        self, states_KMD: Tensor, molecule_KMD: Tensor | None, mask_KM: Tensor, part_KM: Tensor, offset_KM: Tensor
+        self,
+        states_KMD: Tensor,
+        molecule_KMD: Tensor | None,
+        mask_KM: Tensor,
+        part_KM: Tensor,
+        offset_KM: Tensor,
     ) -> Memory:
         """The memory of K inputs, from encoder states at each place (zero where a place belongs to another part)."""
         states = self.memory_in(states_KMD)
@@ -158,7 +170,8 @@ class Decoder(nn.Module):
         """Token states: a symbol's row of the table, or the pointed residue's state; plus the aligned residue's state."""
         states = self.table(tokens_BQ.clamp(max=self.vocabulary - 1))
         if self.pointer_in is not None:
-            pointed = take_places(self.pointer_in(memory.states_KMD), (tokens_BQ - self.vocabulary).clamp(min=0))
+            places_BQ = (tokens_BQ - self.vocabulary).clamp(min=0)
+            pointed = self.pointer_in(take_places(memory.states_KMD, places_BQ))
             states = torch.where((tokens_BQ >= self.vocabulary)[..., None], pointed, states)
         aligned = take_places(memory.states_KMD, aligned_BQ.clamp(min=0)) * (aligned_BQ >= 0)[..., None]
         return states + self.aligned_in(aligned)
@@ -171,7 +184,7 @@ class Decoder(nn.Module):
         columns_BQ: Tensor | None = None,
         caches: list[Cache] | None = None,
     ) -> Tensor:
-        """Hidden states ``[B, Q, D]`` of the columns given; ``memory`` has one entry a row (see :meth:`Memory.pick`).
+        """Hidden states ``[B, Q, D]`` of the columns given; the B rows stand in equal groups, one a memory.
 
         Without caches the columns are 0..Q-1 and each sees those up to itself. With caches (one a layer) the columns
         ``columns_BQ`` are written there and see all that was written before them.
@@ -181,7 +194,9 @@ class Decoder(nn.Module):
         states = self.dropout(self.embed(tokens_BQ, aligned_BQ, memory))
         for place, layer in enumerate(self.layers):
             keys, values = memory.projected[place % len(memory.projected)]
-            states = layer(states, columns_BQ, keys, values, memory.mask_KM, caches[place] if caches else None)
+            states = layer(
+                states, columns_BQ, keys, values, memory.mask_KM, caches[place] if caches else None
+            )
         return self.norm(states)
 
     def choices(self, states_BQD: Tensor, memory: Memory) -> Tensor:
@@ -189,18 +204,24 @@ class Decoder(nn.Module):
         scores_BQV = self.score(states_BQD).float()
         if self.pointer_query is None or memory.pointer_keys_KMD is None:
             return scores_BQV
-        queries_BQD = self.pointer_query(states_BQD) * self.width**-0.5
-        scores_BQM = (queries_BQD @ memory.pointer_keys_KMD.transpose(1, 2)).float()
-        scores_BQM = scores_BQM.masked_fill(~memory.mask_KM[:, None, :], float("-inf"))
-        return torch.cat([scores_BQV, scores_BQM], dim=-1)
+        rows, columns, width = states_BQD.shape
+        memories, places, _ = memory.pointer_keys_KMD.shape
+        queries_KQD = (self.pointer_query(states_BQD) * width**-0.5).view(memories, -1, width)
+        scores_KQM = (queries_KQD @ memory.pointer_keys_KMD.transpose(1, 2)).float()
+        scores_KQM = scores_KQM.masked_fill(~memory.mask_KM[:, None, :], float("-inf"))
+        return torch.cat([scores_BQV, scores_KQM.view(rows, columns, places)], dim=-1)
 
     def caches(self, rows: int, columns: int) -> list[Cache]:
         """Empty caches for a decode of ``rows`` rows that never needs more than ``columns`` columns."""
         return [
-            Cache.empty(rows, columns, self.heads, self.width // self.heads, self.table.weight) for _ in self.layers
+            Cache.empty(rows, columns, self.heads, self.width // self.heads, self.table.weight)
+            for _ in self.layers
         ]
 
 
-def take_places(states_BMD: Tensor, places_BQ: Tensor) -> Tensor:
-    """``states_BMD`` at ``places_BQ``: ``[B, Q, D]``."""
-    return states_BMD.gather(1, places_BQ[..., None].expand(-1, -1, states_BMD.shape[-1]))
+def take_places(states_KMD: Tensor, places_BQ: Tensor) -> Tensor:
+    """The states at ``places_BQ`` of each row's memory: ``[B, Q, D]``."""
+    memories, _, width = states_KMD.shape
+    places_KQ = places_BQ.reshape(memories, -1)
+    taken_KQD = states_KMD.gather(1, places_KQ[..., None].expand(-1, -1, width))
+    return taken_KQD.view(*places_BQ.shape, width)

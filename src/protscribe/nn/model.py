@@ -16,7 +16,9 @@ from protscribe.vocabulary import MASK
 class Scribe(nn.Module):
     """An encoder of residues, perhaps one of molecules, and a decoder."""
 
-    def __init__(self, encoder: nn.Module, decoder: Decoder, molecule_encoder: nn.Module | None = None) -> None:
+    def __init__(
+        self, encoder: nn.Module, decoder: Decoder, molecule_encoder: nn.Module | None = None
+    ) -> None:
         super().__init__()
         self.encoder = encoder
         self.molecule_encoder = molecule_encoder
@@ -33,7 +35,9 @@ class Scribe(nn.Module):
         residues = flat_residues.shape[0]
         source_KM = batch.source_KM.clamp(min=0)
         mask_KM = batch.memory_mask_KM
-        states_KMD = flat_residues[source_KM.clamp(max=residues - 1)] * (mask_KM & (source_KM < residues))[..., None]
+        states_KMD = (
+            flat_residues[source_KM.clamp(max=residues - 1)] * (mask_KM & (source_KM < residues))[..., None]
+        )
         molecule_KMD = None
         if self.molecule_encoder is not None and batch.molecules_JA is not None:
             flat = self.molecule_encoder(batch.molecules_JA, batch.molecule_mask_JA).flatten(0, 1)

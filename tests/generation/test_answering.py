@@ -1,0 +1,157 @@
+"""Every fast path of decoding against the slow, obvious one: one question alone, no cache, the reference interpreter."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from protscribe.codecs.protocol import DigitTree, Draws, First, Inclusion, Marginals
+from protscribe.data.collate import Question
+from protscribe.generation.answering import Asking, answer
+from protscribe.grammar import accepts, allowed
+from protscribe.vocabulary import EOS, MASK
+from tests.generation.tiny import RECORDS, TASKS
+
+QUESTIONS = [Question(record, task) for record in RECORDS for task in TASKS.values()]
+
+
+def aligned_place(question, step):
+    codec = question.task.codec
+    if not codec.dense or step >= question.record.lengths[0]:
+        return -1
+    return step
+
+
+@torch.inference_mode()
+def next_distribution(model, lexicon, collate, question, history, hide=False):
+    """Probability of every allowed token (and EOS) after ``history``; and of what is forbidden. No cache, no batch."""
+    batch = collate([question])
+    memory = model.remember(batch)
+    prompt = batch.tokens_BT[0, : int(batch.start_B[0])].tolist()
+    numbers = [MASK] * len(history) if hide else lexicon.numbers(history, batch.questions[0].record)
+    tokens = torch.tensor([prompt + numbers])
+    aligned = [-1] * (len(prompt) - 1) + [aligned_place(question, step) for step in range(len(history) + 1)]
+    scores = model.decoder.choices(model.decoder(tokens, torch.tensor([aligned]), memory), memory)[0, -1]
+    chances = scores.softmax(-1)
+    following = allowed(question.task.codec.grammar(question.record), history)
+    legal = {token: float(chances[lexicon.number(token, question.record)]) for token in following.tokens}
+    if following.end:
+        legal[EOS] = float(chances[EOS])
+    mass = sum(legal.values())
+    return {token: chance / mass for token, chance in legal.items()}, 1 - mass
+
+
+def slow_greedy(model, lexicon, collate, question):
+    history, log_probability, off = [], 0.0, []
+    while True:
+        chances, outside = next_distribution(model, lexicon, collate, question, history)
+        best = max(chances, key=chances.get)
+        log_probability += math.log(chances[best])
+        off.append(outside)
+        if best == EOS:
+            return tuple(history), log_probability, float(np.mean(off))
+        history.append(best)
+
+
+def test_batched_cached_greedy_is_the_slow_greedy(model, lexicon, collate):
+    answers = answer(model, lexicon, collate(QUESTIONS), ways=["greedy"] * len(QUESTIONS))
+    for question, (evidence, off_grammar) in zip(QUESTIONS, answers, strict=True):
+        tokens, log_probability, off = slow_greedy(model, lexicon, collate, question)
+        assert evidence.tokens == tokens, (question.task.name, question.record.id)
+        assert evidence.log_probability == pytest.approx(log_probability, abs=1e-3)
+        assert off_grammar == pytest.approx(off, abs=1e-4)
+        assert accepts(question.task.codec.grammar(question.record), evidence.tokens)
+
+
+def test_the_first_token_has_its_distribution(model, lexicon, collate):
+    questions = [
+        Question(record, TASKS[name]) for record in RECORDS for name in ("one_of", "asked_of_a_host")
+    ]
+    for question, (evidence, off) in zip(questions, answer(model, lexicon, collate(questions)), strict=True):
+        assert isinstance(evidence, First)
+        chances, outside = next_distribution(model, lexicon, collate, question, [])
+        assert evidence.probabilities == pytest.approx(list(chances.values()), abs=1e-5)
+        assert off == pytest.approx(outside, abs=1e-5)
+
+
+def test_marginals_are_those_of_a_masked_prefix(model, lexicon, collate):
+    questions = [Question(record, TASKS["labels"]) for record in RECORDS]
+    for question, (evidence, _) in zip(questions, answer(model, lexicon, collate(questions)), strict=True):
+        assert isinstance(evidence, Marginals)
+        letters = question.task.codec.grammar(question.record).domain.tokens()
+        for place in range(question.record.lengths[0]):
+            chances, _ = next_distribution(model, lexicon, collate, question, [letters[0]] * place, hide=True)
+            assert evidence.probabilities[place] == pytest.approx(list(chances.values()), abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["coarse", "fine"])
+def test_the_digit_tree_multiplies_out(model, lexicon, collate, name):
+    questions = [Question(record, TASKS[name]) for record in RECORDS[:3]]
+    for question, (evidence, off) in zip(questions, answer(model, lexicon, collate(questions)), strict=True):
+        assert isinstance(evidence, DigitTree)
+        assert 0 <= off <= 1
+        digits = question.task.codec.grammar(question.record).digits.symbols
+        for path in itertools.product(range(10), repeat=evidence.probabilities.ndim):
+            expected, history = 1.0, []
+            for digit in path:
+                chances, _ = (
+                    next_distribution(model, lexicon, collate, question, history) if expected else ({}, 0)
+                )
+                expected *= chances.get(digits[digit], 0.0)
+                history.append(digits[digit])
+            assert evidence.probabilities[path] == pytest.approx(expected, abs=1e-5)
+
+
+def exact_inclusion(model, lexicon, collate, question):
+    """By enumeration of every answer."""
+    domain = question.task.codec.grammar(question.record).domain.tokens()
+    inclusion = dict.fromkeys(domain, 0.0)
+
+    def visit(history, probability):
+        chances, _ = next_distribution(model, lexicon, collate, question, history)
+        for token, chance in chances.items():
+            if token == EOS:
+                for member in history:
+                    inclusion[member] += probability * chance
+            else:
+                visit([*history, token], probability * chance)
+
+    visit([], 1.0)
+    return np.array(list(inclusion.values()))
+
+
+@pytest.mark.parametrize(("name", "place"), [("set", 0), ("path", 1), ("any_site", 1), ("sites", 0)])
+def test_inclusion_estimates_what_enumeration_gives(model, lexicon, collate, name, place):
+    question = Question(RECORDS[place], TASKS[name])
+    ((evidence, _),) = answer(model, lexicon, collate([question]), settings=Asking(draws=600))
+    assert isinstance(evidence, Inclusion)
+    exact = exact_inclusion(model, lexicon, collate, question)
+    assert evidence.probabilities == pytest.approx(exact, abs=0.06)
+    assert (np.abs(evidence.probabilities - exact) <= 5 * evidence.standard_error + 1e-3).all()
+
+
+def test_answers_do_not_depend_on_the_batch(model, lexicon, collate):
+    settings = Asking(draws=4)
+    together = answer(model, lexicon, collate(QUESTIONS), settings=settings)
+    backwards = answer(model, lexicon, collate(QUESTIONS[::-1]), settings=settings)[::-1]
+    for place, question in enumerate(QUESTIONS):
+        (alone,) = answer(model, lexicon, collate([question]), settings=settings)
+        for other in (together[place], backwards[place]):
+            if isinstance(alone.evidence, Draws):
+                assert alone.evidence.answers == other.evidence.answers
+            elif hasattr(alone.evidence, "probabilities"):
+                assert alone.evidence.probabilities == pytest.approx(other.evidence.probabilities, abs=1e-4)
+
+
+def test_drawn_answers_are_valid_and_follow_the_seed(model, lexicon, collate):
+    questions = [Question(record, TASKS[name]) for record in RECORDS for name in ("parts", "contacts")]
+    first, again, other = (
+        answer(model, lexicon, collate(questions), settings=Asking(draws=5, seed=seed)) for seed in (1, 1, 2)
+    )
+    for question, answered in zip(questions, first, strict=True):
+        for tokens in answered.evidence.answers:
+            assert accepts(question.task.codec.grammar(question.record), tokens)
+    assert [a.evidence.answers for a in first] == [a.evidence.answers for a in again]
+    assert [a.evidence.answers for a in first] != [a.evidence.answers for a in other]
