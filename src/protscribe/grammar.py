@@ -21,9 +21,10 @@ No form has a dead end: wherever an answer may not end, some token may follow.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import NamedTuple
 
 from protscribe.vocabulary import Position, Symbol, Token
@@ -47,6 +48,10 @@ class Positions:
     indices: tuple[int, ...]
 
     def tokens(self) -> tuple[Token, ...]:
+        return self._tokens
+
+    @cached_property
+    def _tokens(self) -> tuple[Token, ...]:
         return tuple(Position(self.chain, index) for index in self.indices)
 
 
@@ -110,10 +115,17 @@ class Ascending(_Ranked):
     def must_go_on(self, rank: int) -> bool:
         return bool(self.inner) and self.inner[rank]
 
+    @cached_property
+    def depth(self) -> int:
+        """The most nodes that one branch can have."""
+        depths: list[int] = []
+        for parent in self.parents:
+            depths.append(depths[parent] + 1 if parent >= 0 else 1)
+        return max(depths, default=1)
+
     @property
     def longest(self) -> int:
-        size = len(self.domain.tokens())
-        return size if self.parents else min(self.high, size)
+        return min(self.high * self.depth, len(self.domain.tokens()))
 
 
 @dataclass(frozen=True)
@@ -230,30 +242,27 @@ def _after_ascending(grammar: Ascending, history: Sequence[Token]) -> Next:
     ranks = [grammar.ranks[token] for token in history]
     last = ranks[-1] if ranks else -1
     # The first token always begins a branch; any other begins one unless it is a child of the token before it.
-    branches = sum(not before or grammar.parent(rank) != before[-1] for before, rank in _with_past(ranks))
+    branches = len(ranks) - sum(grammar.parent(rank) == before for before, rank in pairwise(ranks))
     going_on = bool(ranks) and grammar.must_go_on(last)
+    may_begin = branches < grammar.high and not going_on
     tokens = grammar.domain.tokens()
     # As many ranks must be left over as branches are still owed after this one.
     stop = len(tokens) - max(grammar.low - branches - 1, 0)
-    following = []
-    for rank in range(last + 1, stop):
-        parent = grammar.parent(rank)
-        continues = bool(ranks) and parent == last
-        reachable = parent <= last if not going_on else continues
-        if reachable and (continues or branches < grammar.high):
-            following.append(tokens[rank])
-    return Next(tuple(following), branches >= grammar.low and not going_on)
-
-
-def _with_past(ranks: list[int]) -> Iterator[tuple[list[int], int]]:
-    return ((ranks[:place], rank) for place, rank in enumerate(ranks))
+    if not grammar.parents:
+        return Next(tokens[last + 1 : stop] if may_begin else (), branches >= grammar.low and not going_on)
+    following = tuple(
+        tokens[rank]
+        for rank in range(last + 1, stop)
+        if (may_begin and grammar.parents[rank] <= last) or (ranks and grammar.parents[rank] == last)
+    )
+    return Next(following, branches >= grammar.low and not going_on)
 
 
 def _after_digits(grammar: Digits, history: Sequence[Token]) -> Next:
     place = len(history)
     if place == len(grammar.bound):
         return Next((), True)
-    values = [grammar.digits.symbols.index(token) for token in history]  # type: ignore[arg-type]
+    values = [grammar.digits.symbols.index(token) for token in history]
     at_bound = values == list(grammar.bound[:place])
     largest = grammar.bound[place] if at_bound else len(grammar.digits.symbols) - 1
     return Next(grammar.digits.symbols[: largest + 1], False)
@@ -279,12 +288,16 @@ def _after_pairs(grammar: Pairs, history: Sequence[Token]) -> Next:
         if indices:
             row, column = indices[-2:]
             first = row if column < grammar.columns - 1 else row + 1
-        return Next(tuple(Position(grammar.rows_chain, index) for index in range(first, grammar.last_row + 1)), True)
+        return Next(
+            tuple(Position(grammar.rows_chain, index) for index in range(first, grammar.last_row + 1)), True
+        )
     row = indices[-1]
     first = grammar.first_column(row)
     if len(indices) >= 3 and indices[-3] == row:
         first = indices[-2] + 1
-    return Next(tuple(Position(grammar.columns_chain, index) for index in range(first, grammar.columns)), False)
+    return Next(
+        tuple(Position(grammar.columns_chain, index) for index in range(first, grammar.columns)), False
+    )
 
 
 def accepts(grammar: Grammar, tokens: Sequence[Token]) -> bool:

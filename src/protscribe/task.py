@@ -73,7 +73,9 @@ class Task:
         if self.codec.chains > self.chains:
             raise TaskError("task.chains", f"task {self.name!r}: its codec needs {self.codec.chains} chains")
         if self.symmetric and (self.chains != 2 or self.codec.asks not in ("first", "digits")):
-            raise TaskError("task.symmetric", f"task {self.name!r}: only class and number tasks on pairs are symmetric")
+            raise TaskError(
+                "task.symmetric", f"task {self.name!r}: only class and number tasks on pairs are symmetric"
+            )
         if not self.codec.block:
             object.__setattr__(self, "codec", dataclasses.replace(self.codec, block=self.name))  # type: ignore[type-var]
 
@@ -102,14 +104,20 @@ class Task:
     def fill(self, cells: Iterable[Any], fields: Mapping[str, Iterable[str]]) -> Task:
         """This task with open labels and condition values taken from training data, sorted."""
         conditions = tuple(
-            condition if condition.values else replace(condition, values=tuple(sorted(set(fields[condition.field]))))
+            condition
+            if condition.values
+            else replace(condition, values=tuple(sorted(set(fields[condition.field]))))
             for condition in self.conditions
         )
         return replace(self, codec=self.codec.fill(cells), conditions=conditions)
 
     def to_plain(self) -> dict[str, Any]:
         """The task as lists, mappings, texts and numbers, for JSON."""
-        plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in ("codec", "conditions")}
+        plain = {
+            f.name: getattr(self, f.name)
+            for f in dataclasses.fields(self)
+            if f.name not in ("codec", "conditions")
+        }
         plain["metrics"] = list(self.metrics)
         plain["codec"] = codec_to_plain(self.codec)
         plain["conditions"] = [
@@ -131,7 +139,9 @@ class Task:
         values["codec"] = codec_from_plain(plain["codec"], f"{origin}: codec")
         values["metrics"] = tuple(plain.get("metrics", ()))
         values["conditions"] = tuple(
-            Condition(field=c["field"], values=tuple(c.get("values") or ()), required=bool(c.get("required", False)))
+            Condition(
+                field=c["field"], values=tuple(c.get("values") or ()), required=bool(c.get("required", False))
+            )
             for c in plain.get("conditions", ())
         )
         return cls(**values)

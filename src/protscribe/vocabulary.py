@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -52,11 +53,9 @@ class Block:
     def __post_init__(self) -> None:
         if not self.name or self.name == CONTROL:
             raise TaskError("task.reserved", f"{self.name!r} cannot be the name of a block")
-        repeated = {text for text in self.texts if self.texts.count(text) > 1} if len(self.texts) < 64 else (
-            set() if len(set(self.texts)) == len(self.texts) else {"some text"}
-        )
+        repeated = sorted(text for text, count in Counter(self.texts).items() if count > 1)
         if repeated:
-            raise TaskError("task.classes", f"block {self.name!r} lists {sorted(repeated)} more than once")
+            raise TaskError("task.classes", f"block {self.name!r} lists more than once: {', '.join(repeated[:5])}")
         for text in self.texts:
             if not text or text in CONTROL_TEXTS:
                 raise TaskError("task.reserved", f"{text!r} cannot be a symbol of block {self.name!r}")
@@ -92,7 +91,9 @@ class Vocabulary:
         """The id of a symbol. Raises :class:`TaskError` ``task.symbol`` for one that is not there."""
         found = self._ids.get(symbol)
         if found is None:
-            raise TaskError("task.symbol", f"{symbol.text!r} is no symbol of block {symbol.block!r} in this vocabulary")
+            raise TaskError(
+                "task.symbol", f"{symbol.text!r} is no symbol of block {symbol.block!r} in this vocabulary"
+            )
         return found
 
     def ids(self, symbols: Iterable[Symbol]) -> list[int]:

@@ -7,11 +7,30 @@ from collections.abc import Mapping
 from typing import Any
 
 from protscribe.codecs.category import Category
+from protscribe.codecs.category_path import CategoryPath
+from protscribe.codecs.category_set import CategorySet
 from protscribe.codecs.number import Number
 from protscribe.codecs.protocol import Codec
+from protscribe.codecs.residue_labels import ResidueLabels
+from protscribe.codecs.residue_pairs import ResiduePairs
+from protscribe.codecs.residue_set import ResidueSet
+from protscribe.codecs.segments import Segments
+from protscribe.codecs.sequence import SequenceText
 from protscribe.errors import TaskError, nearest
 
-KINDS: dict[str, type[Any]] = {kind.kind: kind for kind in (Category, Number)}
+_CLASSES: tuple[type[Codec], ...] = (
+    Category,
+    CategorySet,
+    CategoryPath,
+    Number,
+    ResidueLabels,
+    ResidueSet,
+    Segments,
+    ResiduePairs,
+    SequenceText,
+)
+
+KINDS: dict[str, type[Any]] = {codec.kind: codec for codec in _CLASSES}
 
 
 def codec_from_plain(plain: Mapping[str, Any], origin: str = "codec") -> Codec:
@@ -23,7 +42,9 @@ def codec_from_plain(plain: Mapping[str, Any], origin: str = "codec") -> Codec:
     known = [field.name for field in dataclasses.fields(KINDS[kind])]
     for key in values:
         if key not in known:
-            raise TaskError("task.key", f"{origin}: {kind} has no keyword {key!r}; {nearest(str(key), known)}")
+            raise TaskError(
+                "task.key", f"{origin}: {kind} has no keyword {key!r}; {nearest(str(key), known)}"
+            )
     try:
         codec: Codec = KINDS[kind](**{key: _frozen(value) for key, value in values.items()})
     except TypeError as error:

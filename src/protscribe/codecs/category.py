@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, ClassVar
 
-from protscribe.codecs.labels import check_labels, known_label, text_of
+from protscribe.codecs.labels import check_labels, gather, known_label, text_of
 from protscribe.codecs.protocol import Asks, Encoded, Evidence, First, Greedy, Reading, Readout
 from protscribe.grammar import Repeat, Symbols
 from protscribe.records import ProteinRecord
@@ -17,8 +18,9 @@ from protscribe.vocabulary import Block, Symbol, Token
 class Category:
     """The answer is one of ``labels`` (a ``str``), written as one symbol and read as the most probable class.
 
-    ``labels`` are at least two distinct texts; empty means: taken from the training data. ``values`` optionally
-    gives, for each label, the text that stands for it in tables (``labels: [no, yes]``, ``values: ["0", "1"]``).
+    ``labels`` are at least two distinct texts; empty means: taken from the training data. ``values``
+    optionally gives, for each label, the text that stands for it in tables (``labels: ["no", "yes"]``,
+    ``values: ["0", "1"]``).
     """
 
     kind: ClassVar[str] = "category"
@@ -39,10 +41,10 @@ class Category:
     def fill(self, cells: Iterable[Any]) -> Category:
         if self.labels:
             return self
-        return replace(self, labels=tuple(sorted({text_of(cell) for cell in cells})))
+        return replace(self, labels=gather(text_of(cell) for cell in cells))
 
     def parse(self, cell: Any, record: ProteinRecord, base: int = 1) -> str:
-        return known_label(text_of(cell), self.labels, self.values, record)
+        return known_label(text_of(cell, record), self.labels, self.values, record)
 
     def canonical(self, answer: str, record: ProteinRecord) -> str:
         return answer
@@ -56,6 +58,10 @@ class Category:
         return token.text
 
     def grammar(self, record: ProteinRecord) -> Repeat:
+        return self._grammar
+
+    @cached_property
+    def _grammar(self) -> Repeat:
         return Repeat(Symbols(self.blocks()[0].symbols()), 1, 1)
 
     def read(self, evidence: Evidence, record: ProteinRecord, readout: Readout) -> Reading:

@@ -45,7 +45,9 @@ class Number:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
-            raise TaskError("task.range", f"a number needs finite low < high, got low={self.low}, high={self.high}")
+            raise TaskError(
+                "task.range", f"a number needs finite low < high, got low={self.low}, high={self.high}"
+            )
         if not (math.isfinite(self.step) and 0 < self.step <= self.high - self.low):
             raise TaskError("task.range", f"step must lie in 0..{self.high - self.low}, got {self.step}")
         if self.depth < 1:
@@ -75,9 +77,16 @@ class Number:
         if isinstance(cell, bool) or not isinstance(cell, (str, numbers.Real)):
             raise LabelError("label.type", f"expected a number, got {cell!r}", where(record))
         try:
+            # Python also reads "1_000" and digits of other scripts, which no table means as a number.
+            if isinstance(cell, str) and not (cell.isascii() and "_" not in cell):
+                raise ValueError(cell)
             value = float(cell)
         except ValueError:
-            raise LabelError("label.type", f"expected a number such as -1.5, got {cell!r}", where(record)) from None
+            raise LabelError(
+                "label.type", f"expected a number such as -1.5, got {cell!r}", where(record)
+            ) from None
+        except OverflowError:
+            value = math.inf
         return self._checked(value, record)
 
     def _checked(self, value: float, record: ProteinRecord) -> float:
@@ -88,13 +97,15 @@ class Number:
         if not self.low <= value <= self.high:
             unit = f" {self.unit}" if self.unit else ""
             raise LabelError(
-                "label.range", f"{value}{unit} lies outside the declared range {self.low}..{self.high}", where(record)
+                "label.range",
+                f"{value}{unit} lies outside the declared range {self.low}..{self.high}",
+                where(record),
             )
         return value
 
     def value_of(self, steps: int | float) -> float:
-        """The quantity that a count of steps stands for, free of binary noise."""
-        return float(f"{self.low + steps * self.step:.12g}")
+        """The quantity that a count of steps stands for, free of binary noise; a last step may be a short one."""
+        return min(max(float(f"{self.low + steps * self.step:.12g}"), self.low), self.high)
 
     def canonical(self, answer: float, record: ProteinRecord) -> float:
         return self.value_of(self._steps(answer))
@@ -128,7 +139,11 @@ class Number:
 
         tail = (1 - readout.level) / 2
         lower, upper = first[quantile(tail)], last[quantile(1 - tail)]
-        steps = float(centre[quantile(0.5)]) if readout.statistic == "median" else float(chances @ centre / below[-1])
+        steps = (
+            float(centre[quantile(0.5)])
+            if readout.statistic == "median"
+            else float(chances @ centre / below[-1])
+        )
         return Reading(
             value=self.value_of(steps),
             score=float(1 - (upper - lower) / self.most),

@@ -1,9 +1,10 @@
 """What a codec is, what it reads its answers from, and the tables of kinds.
 
-A codec owns the language of one kind of answer. It is a frozen dataclass of plain values (its keywords stand in a task's
-YAML), imports numpy at most, and gives, for a record: the symbols it needs, the grammar of its answers, the tokens of an answer
-(:meth:`Codec.encode`) and the answer of tokens (:meth:`Codec.decode`). At prediction it asks for one kind of *evidence* about the
-model's distribution and reads the answer of least expected risk from it (:meth:`Codec.read`).
+A codec owns the language of one kind of answer. It is a frozen dataclass of plain values (its keywords stand
+in a task's YAML), imports numpy at most, and gives, for a record: the symbols it needs, the grammar of its
+answers, the tokens of an answer (:meth:`Codec.encode`) and the answer of tokens (:meth:`Codec.decode`). At
+prediction it asks for one kind of *evidence* about the model's distribution and reads the answer of least
+expected risk from it (:meth:`Codec.read`).
 """
 
 from __future__ import annotations
@@ -123,7 +124,9 @@ class Reading:
     @classmethod
     def of_greedy(cls, value: Any, evidence: Greedy) -> Reading:
         """The greedy answer, scored by the probability of its whole string."""
-        return cls(value, float(np.exp(evidence.log_probability)), "probability of the whole answer, as written")
+        return cls(
+            value, float(np.exp(evidence.log_probability)), "probability of the whole answer, as written"
+        )
 
 
 @dataclass(frozen=True)
@@ -147,17 +150,21 @@ class Codec(Protocol):
     kind: ClassVar[str]
     """The name in YAML and in a bundle: ``category``, ``number``, ..."""
 
-    asks: Asks
-    """The evidence its default readout needs."""
+    @property
+    def asks(self) -> Asks:
+        """The evidence its default readout needs."""
 
-    dense: ClassVar[bool]
-    """Whether token t answers for residue t: the decoder then sees that residue, and the marginal readout exists."""
+    @property
+    def dense(self) -> bool:
+        """Whether token t answers for residue t: the decoder then sees that residue, and the marginal readout exists."""
 
-    chains: ClassVar[int]
-    """How many chains a record must at least have."""
+    @property
+    def chains(self) -> int:
+        """How many chains a record must at least have."""
 
-    block: str
-    """The vocabulary block of its labels; a task fills in its own name where this is empty."""
+    @property
+    def block(self) -> str:
+        """The vocabulary block of its labels; a task fills in its own name where this is empty."""
 
     def blocks(self) -> tuple[Block, ...]:
         """The symbols it needs in the vocabulary."""
@@ -188,4 +195,3 @@ class Codec(Protocol):
 
     def read(self, evidence: Evidence, record: ProteinRecord, readout: Readout) -> Reading:
         """The answer of least expected risk under the evidence, or the greedy one where ``evidence`` is Greedy."""
-
