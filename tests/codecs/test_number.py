@@ -81,16 +81,16 @@ def test_a_range_that_steps_do_not_divide_ends_at_its_high_end():
 def test_mean_median_and_interval_of_a_distribution():
     codec = Number(0.0, 9.0, 1.0, depth=1)
     chances = np.array([0.5, 0, 0, 0, 0, 0, 0, 0.1, 0, 0.4])
-    mean = codec.read(DigitTree(chances), RECORD, Readout(level=0.8))
+    mean = codec.read(DigitTree.of_leading(chances, codec.most, codec.places), RECORD, Readout(level=0.8))
     assert mean.value == pytest.approx(4.3)
     assert (mean.lower, mean.upper, mean.interval_level) == (0.0, 9.0, 0.8)
-    assert codec.read(DigitTree(chances), RECORD, Readout(statistic="median")).value == 0.0
-    assert codec.read(DigitTree(chances), RECORD, Readout(level=0.1)).upper == 7.0
+    assert codec.read(DigitTree.of_leading(chances, codec.most, codec.places), RECORD, Readout(statistic="median")).value == 0.0
+    assert codec.read(DigitTree.of_leading(chances, codec.most, codec.places), RECORD, Readout(level=0.1)).upper == 7.0
 
 
 def test_digits_below_the_depth_that_is_read_widen_the_interval():
     codec = Number(0.0, 999.0, 1.0, depth=1)
     chances = np.zeros(10)
     chances[3] = 1
-    reading = codec.read(DigitTree(chances), RECORD, Readout())
+    reading = codec.read(DigitTree.of_leading(chances, codec.most, codec.places), RECORD, Readout())
     assert (reading.lower, reading.value, reading.upper) == (300.0, 349.5, 399.0)

@@ -1,6 +1,5 @@
 """Every fast path of decoding against the slow, obvious one: one question alone, no cache, the reference interpreter."""
 
-import itertools
 import math
 
 import numpy as np
@@ -87,21 +86,41 @@ def test_marginals_are_those_of_a_masked_prefix(model, lexicon, collate):
 
 
 @pytest.mark.parametrize("name", ["coarse", "fine"])
-def test_the_digit_tree_multiplies_out(model, lexicon, collate, name):
-    questions = [Question(record, TASKS[name]) for record in RECORDS[:3]]
-    for question, (evidence, off) in zip(questions, answer(model, lexicon, collate(questions)), strict=True):
-        assert isinstance(evidence, DigitTree)
+@pytest.mark.parametrize("prefixes", [4, 1000])
+def test_the_digit_tree_multiplies_out(model, lexicon, collate, name, prefixes):
+    questions = [Question(record, TASKS[name]) for record in RECORDS[:2]]
+    answers = answer(model, lexicon, collate(questions), settings=Asking(prefixes=prefixes))
+    for question, (tree, off) in zip(questions, answers, strict=True):
+        assert isinstance(tree, DigitTree)
         assert 0 <= off <= 1
-        digits = question.task.codec.grammar(question.record).digits.symbols
-        for path in itertools.product(range(10), repeat=evidence.probabilities.ndim):
-            expected, history = 1.0, []
-            for digit in path:
-                chances, _ = (
-                    next_distribution(model, lexicon, collate, question, history) if expected else ({}, 0)
-                )
-                expected *= chances.get(digits[digit], 0.0)
-                history.append(digits[digit])
-            assert evidence.probabilities[path] == pytest.approx(expected, abs=1e-5)
+        exact = exact_digits(model, lexicon, collate, question)
+        assert tree.first[0] == 0
+        assert tree.last[-1] == question.task.codec.most
+        assert (tree.first[1:] == tree.last[:-1] + 1).all()
+        whole = np.array(
+            [exact[first : last + 1].sum() for first, last in zip(tree.first, tree.last, strict=True)]
+        )
+        assert tree.probabilities == pytest.approx(whole, abs=1e-5)
+        if prefixes == 1000:
+            assert (tree.first == tree.last).all()
+
+
+def exact_digits(model, lexicon, collate, question):
+    """The probability of every number, one digit after the other."""
+    codec = question.task.codec
+    chances, digits = np.zeros(codec.most + 1), codec.grammar(question.record).digits.symbols
+
+    def visit(history, probability):
+        if len(history) == codec.places:
+            chances[int("".join(token.text for token in history))] = probability
+            return
+        following, _ = next_distribution(model, lexicon, collate, question, history)
+        for digit in digits:
+            if digit in following:
+                visit([*history, digit], probability * following[digit])
+
+    visit([], 1.0)
+    return chances
 
 
 def exact_inclusion(model, lexicon, collate, question):

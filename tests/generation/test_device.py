@@ -5,11 +5,19 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from protscribe.data.collate import Question
-from protscribe.generation.answering import _group
+from protscribe.generation.group import group_questions
 from protscribe.generation.search import CHECK_EVERY, renormalise, walk
 from tests.generation.tiny import RECORDS, TASKS
 
-SYNCHRONISING = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "is_nonzero", "equal.default", "_to_copy")
+SYNCHRONISING = (
+    "_local_scalar_dense",
+    "nonzero",
+    "masked_select",
+    "unique",
+    "is_nonzero",
+    "equal.default",
+    "_to_copy",
+)
 
 
 class NoSynchronisation(TorchDispatchMode):
@@ -31,7 +39,7 @@ class NoSynchronisation(TorchDispatchMode):
 def grouped(model, lexicon, collate, names):
     questions = [Question(record, TASKS[name]) for record in RECORDS for name in names]
     batch = collate(questions)
-    return _group(model, lexicon, batch, model.remember(batch), list(range(len(questions))))
+    return group_questions(lexicon, batch, model.remember(batch), range(len(questions)))
 
 
 SHORT = ["one_of", "set", "path", "fine", "string"]

@@ -40,8 +40,8 @@ def evidence_of(codec, record, counts):
             return First(table[0]) if codec.asks == "first" else Marginals(table)
         case "digits":
             digits = {symbol: value for value, symbol in enumerate(grammar.digits.symbols)}
-            table = np.zeros([len(digits)] * codec.read_depth)
+            table = np.zeros([len(digits)] * codec.places)
             for tokens, count in counts.items():
-                table[tuple(digits[token] for token in tokens[: codec.read_depth])] += count / total
-            return DigitTree(table)
+                table[tuple(digits[token] for token in tokens)] += count / total
+            return DigitTree.of_leading(table, codec.most, codec.places)
     raise AssertionError(codec.asks)

@@ -27,8 +27,8 @@ class Number:
 
     It is written as the count of steps above ``low``, in as many decimal digits as the range needs, most significant
     first; the grammar forbids anything above ``high``. It is read as the mean (least squared error) or the median (least
-    absolute error) of the distribution over its ``depth`` leading digits, with a central interval; what the remaining
-    digits could move is at most ``BASE ** (places - depth)`` steps. Labels outside the range are errors, never clipped.
+    absolute error) of the distribution over its digits, with a central interval: ``depth`` leading digits exactly,
+    the rest along the most probable prefixes. Labels outside the range are errors, never clipped.
     """
 
     kind: ClassVar[str] = "number"
@@ -64,7 +64,7 @@ class Number:
 
     @property
     def read_depth(self) -> int:
-        """How many leading digits the readout looks at."""
+        """How many leading digits the readout follows in full."""
         return min(self.depth, self.places)
 
     def blocks(self) -> tuple[Block, ...]:
@@ -127,10 +127,7 @@ class Number:
         if isinstance(evidence, Greedy):
             return Reading.of_greedy(self.decode(evidence.tokens, record), evidence)
         assert isinstance(evidence, DigitTree)
-        chances = evidence.probabilities.reshape(-1)
-        span = BASE ** (self.places - self.read_depth)
-        first = np.arange(len(chances)) * span
-        last = np.minimum(first + span - 1, self.most)
+        first, last, chances = evidence.first, evidence.last, evidence.probabilities
         centre = (first + last) / 2
         below = np.cumsum(chances)
 

@@ -21,13 +21,14 @@ from protscribe.records import ProteinRecord
 from protscribe.vocabulary import Block, Token
 
 Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
 
 Asks = Literal["first", "marginals", "digits", "inclusion", "draws", "greedy"]
 """Which evidence a codec reads by default.
 
 ``first``      the distribution of the first token
 ``marginals``  of every token of a dense answer, from one pass with the whole answer masked
-``digits``     of the leading digits of a number
+``digits``     of a number, digit by digit
 ``inclusion``  for every token of an ascending domain, the probability that the answer contains it
 ``draws``      answers drawn from the model
 ``greedy``     the token by token most probable answer
@@ -73,12 +74,24 @@ class Marginals:
 
 @dataclass(frozen=True)
 class DigitTree:
-    """``probabilities`` [base] * depth: joint distribution of the ``depth`` leading digits; sums to 1.
+    """A distribution over counts of steps, as bins: ``probabilities`` [n] of a count in ``first`` [n] .. ``last`` [n].
 
-    Digits that the grammar forbids have probability 0.
+    Bins are disjoint and ascending, both ends belong to them, and the probabilities sum to 1. A bin of more than one count
+    is a prefix of digits that was not followed further.
     """
 
+    first: Integers
+    last: Integers
     probabilities: Floats
+
+    @classmethod
+    def of_leading(cls, probabilities: Floats, most: int, places: int, base: int = 10) -> DigitTree:
+        """From the joint distribution ``[base] * depth`` of the leading digits of numbers 0..``most`` of ``places`` digits."""
+        span = base ** (places - probabilities.ndim)
+        first = np.arange(probabilities.size, dtype=np.int64) * span
+        possible = first <= most
+        chances = probabilities.reshape(-1)[possible]
+        return cls(first[possible], np.minimum(first + span - 1, most)[possible], chances / chances.sum())
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """The one batch of tensors that training, evaluation and prediction share.
 
-Shape legend: N distinct chains, L residues (padded), K memories (distinct inputs: one chain, two, perhaps a molecule),
-M places of a memory (padded), J distinct molecules, A molecule tokens, B questions, T tokens of prompt and answer (padded).
+Shape legend: N distinct chains, L residues (padded), K memories (distinct inputs: one chain, two, perhaps a
+molecule), M places of a memory (padded), J distinct molecules, A molecule tokens, B questions, T tokens of
+prompt and answer (padded).
 
 Every chain is encoded once, however many questions are asked of it, and every memory is joined once. A question's
 tokens stand from column 0 on: prompt, answer, and nothing between, so that causal attention needs no padding mask.
@@ -24,12 +25,14 @@ CHAIN_1, CHAIN_2, MOLECULE = 0, 1, 2
 class Batch:
     """Tensors of some questions. All int64 but masks (bool) and weights (float32).
 
-    ``source_KM`` picks each memory's states out of the N * L encoded residues, then the J * A molecule tokens, laid end to
-    end (-1: padding); ``part_KM`` says which part of the input a place belongs to and ``offset_KM`` its 0-based place therein.
-    ``tokens_BT`` begins with ``start_B`` prompt tokens. ``targets_BT`` is the token after each column and ``weights_BT``
-    what it counts in the loss: 0 outside the answer. ``answer_BT`` marks columns that hold answer tokens, the ones that prefix
-    masking may hide. ``questions`` are the rows' own
-    :class:`~protscribe.data.collate.Question`, ``memory_of`` is ``memory_of_B`` for the host. ``aligned_BT`` is the memory place of the residue that the *target* of a column answers for (-1: none).
+    ``source_KM`` picks each memory's states out of the N * L encoded residues, then the J * A molecule
+    tokens, laid end to end (-1: padding); ``part_KM`` says which part of the input a place belongs to and
+    ``offset_KM`` its 0-based place therein. ``tokens_BT`` begins with ``start_B`` prompt tokens.
+    ``targets_BT`` is the token after each column and ``weights_BT`` what it counts in the loss: 0 outside the
+    answer. ``answer_BT`` marks columns that hold answer tokens, the ones that prefix masking may hide.
+    ``questions`` are the rows' own :class:`~protscribe.data.collate.Question`, ``memory_of`` is
+    ``memory_of_B`` for the host. ``aligned_BT`` is the memory place of the residue that the *target* of a
+    column answers for (-1: none).
     """
 
     residues_NL: Tensor

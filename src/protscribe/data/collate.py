@@ -41,8 +41,8 @@ class Row(NamedTuple):
 def encode_question(question: Question, lexicon: Lexicon) -> Row:
     """Prompt and, where the answer is known, answer and end symbol of one question.
 
-    ``weights`` belong to the answer's tokens and the end symbol. Raises :class:`~protscribe.errors.LabelError` for an answer
-    that does not fit its record.
+    ``weights`` belong to the answer's tokens and the end symbol. Raises
+    :class:`~protscribe.errors.LabelError` for an answer that does not fit its record.
     """
     record, task, answer = question
     numbers = [BOS, *lexicon.vocabulary.ids(task.prompt(record))]

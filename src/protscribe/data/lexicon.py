@@ -1,8 +1,9 @@
 """Tokens of answers as numbers a model reads, and back. Pure Python.
 
-A symbol's number is its vocabulary id. A residue position is a *pointer*: number ``len(vocabulary) + i`` points at place
-``i`` of the memory that the decoder attends to, where the chains of a record stand one after the other. The setting
-``positions="tokens"`` writes positions as the paper does (arXiv 2505.20589), one vocabulary entry an index, for comparison.
+A symbol's number is its vocabulary id. A residue position is a *pointer*: number ``len(vocabulary) + i``
+points at place ``i`` of the memory that the decoder attends to, where the chains of a record stand one after
+the other. The setting ``positions="tokens"`` writes positions as the paper does (arXiv 2505.20589), one
+vocabulary entry an index, for comparison.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Answer grammars as tensors: what may come next, for a whole batch, without Python per token or per row.
 
-``protscribe.grammar.allowed`` defines every grammar; this file runs the same five forms. The insight that makes one program serve
-all: in each form what may come next is a *window of ranks*. A token has a rank in its domain; the registers of a row (a handful of
-integers) give the lowest and the highest rank, one rank that is excluded, and the window in which a node's parent must lie.
+``protscribe.grammar.allowed`` defines every grammar; this file runs the same five forms. The insight that
+makes one program serve all: in each form what may come next is a *window of ranks*. A token has a rank in its
+domain; the registers of a row (a handful of integers) give the lowest and the highest rank, one rank that is
+excluded, and the window in which a node's parent must lie.
 
 Shape legend: B rows, S = V symbols + M places of memory, W digits, n ranks (padded).
 """
@@ -30,9 +31,10 @@ NO_LIMIT = 2**30
 class State(NamedTuple):
     """The registers of every row, all ``[B]`` and int64.
 
-    ``phase``: place inside a two-token record (segments: 0 label, 1 end; pairs: 0 row, 1 column). ``count``: tokens, branches or
-    records done. ``last``: rank of the last token (segments: last end; pairs: last column). ``held``: segments: last label; pairs:
-    current row. ``flag``: digits: still at the bound; ascending: a child must follow; pairs: same row as before.
+    ``phase``: place inside a two-token record (segments: 0 label, 1 end; pairs: 0 row, 1 column). ``count``:
+    tokens, branches or records done. ``last``: rank of the last token (segments: last end; pairs: last
+    column). ``held``: segments: last label; pairs: current row. ``flag``: digits: still at the bound;
+    ascending: a child must follow; pairs: same row as before.
     """
 
     phase: Tensor
@@ -108,9 +110,10 @@ def _constants(grammar: Grammar) -> dict[str, int]:
 class CompiledGrammars:
     """The grammars of B rows. Build with :func:`compile_grammars`; all tensors are on one device and of static shape.
 
-    ``ranks_BS`` and ``second_BS`` (int32) hold each choice's rank in the first and second domain, -1 outside; ``parents_BS`` (int32) and
-    ``inner_BS`` (bool) the forest of ascending rows. ``numbers_Bn`` is the choice of each rank of the first domain (-1: padding). ``longest``
-    bounds the tokens of every row's answer, and ``ascending`` says whether there is an ascending row at all.
+    ``ranks_BS`` and ``second_BS`` (int32) hold each choice's rank in the first and second domain, -1 outside;
+    ``parents_BS`` (int32) and ``inner_BS`` (bool) the forest of ascending rows. ``numbers_Bn`` is the choice
+    of each rank of the first domain (-1: padding). ``longest`` bounds the tokens of every row's answer, and
+    ``ascending`` says whether there is an ascending row at all.
     """
 
     ranks_BS: Tensor
@@ -165,7 +168,8 @@ class CompiledGrammars:
         full = count >= self.high
         top = self.size - 1
 
-        # Lowest rank: above the last token (ascending); at the row in hand, or below it where its columns are used up (pairs).
+        # Lowest rank: above the last token (ascending); at the row in hand, or below it where its columns
+        # are used up (pairs).
         low = torch.zeros_like(count)
         low = torch.where(is_ascending, last + 1, low)
         row_from = torch.where(last < self.columns - 1, held, held + 1)
@@ -179,7 +183,8 @@ class CompiledGrammars:
         end_from = torch.where(count + 1 >= self.high, self.columns - 1, last + 1)
         low = torch.where(is_segments & second, end_from, low)
 
-        # Highest rank: the domain's last; none where the answer is full; the bound's digit while all digits so far are the bound's.
+        # Highest rank: the domain's last; none where the answer is full; the bound's digit while all digits
+        # so far are the bound's.
         high = torch.where(full & ~is_ascending & ~is_segments, -1, top)
         owed = (self.low - count - 1).clamp(min=0)
         high = torch.where(is_ascending, torch.where(self.high > 0, top - owed, -1), high)
@@ -189,7 +194,8 @@ class CompiledGrammars:
         high = torch.where(is_segments & first & covered, -1, high)
         high = torch.where(second, self.columns - 1, high)
 
-        # A node's parent has been written already; it is the last token where a child must follow or no branch may begin.
+        # A node's parent has been written already; it is the last token where a child must follow or no
+        # branch may begin.
         parent_high = torch.where(is_ascending, last, NO_LIMIT)
         must_continue = is_ascending & (flagged | full)
         parent_low = torch.where(must_continue, last, -1)
@@ -202,7 +208,9 @@ class CompiledGrammars:
         return low, high, parent_low, parent_high, end
 
     def advance(self, state: State, choice_B: Tensor) -> State:
-        """The registers after ``choice_B`` (an allowed choice that is not the end; anything else leaves garbage, never an error)."""
+        """The registers after ``choice_B`` (an allowed choice that is not the end; anything else leaves
+        garbage, never an error).
+        """
         phase, count, last, held, flag = state
         form, first = self.form, state.phase == 0
         ranks_BS = torch.where((phase == 1)[:, None], self.second_BS, self.ranks_BS)

@@ -2,7 +2,8 @@
 
 The loop holds no Python per row and asks the device nothing, except, every few steps, whether all rows have ended.
 
-Shape legend: B rows (K * R: R neighbouring rows ask the same memory), S choices, T answer columns, P prompt columns, n ranks.
+Shape legend: B rows (K * R: R neighbouring rows ask the same memory), S choices, T answer columns, P prompt
+columns, n ranks.
 """
 
 from __future__ import annotations
@@ -47,8 +48,9 @@ class Decoded:
     """Answers: ``choices_BT`` (numbers; padded after the end), ``lengths_B`` without the end symbol.
 
     ``log_probability_B`` is the natural log of the whole answer's probability, renormalised over allowed choices, and
-    ``off_grammar_B`` the mean probability that the model put on forbidden ones. ``inclusion_Bn`` holds, for ascending rows, the
-    hazard of each rank at the step where the answer took it or passed it by (see :func:`walk`).
+    ``off_grammar_B`` the mean probability that the model put on forbidden ones. ``inclusion_Bn`` holds, for
+    ascending rows, the hazard of each rank at the step where the answer took it or passed it by (see
+    :func:`walk`).
     """
 
     choices_BT: Tensor
@@ -60,7 +62,9 @@ class Decoded:
 
 @dataclass(frozen=True)
 class Legal:
-    """A step's distribution over allowed choices: ``log_BS`` renormalised (``-inf`` where forbidden), and what was outside."""
+    """A step's distribution over allowed choices: ``log_BS`` renormalised (``-inf`` where forbidden), and
+    what was outside.
+    """
 
     log_BS: Tensor
     off_grammar_B: Tensor
@@ -95,15 +99,16 @@ def walk(
 ) -> Decoded:
     """Decodes every row to its end.
 
-    A row whose uniform numbers are negative, and every row where ``uniform_BT`` is ``None``, takes the most probable allowed token at each step;
-    the others draw. For ascending rows the *hazard* of a rank is the probability that it comes next, given that the answer has got to it:
-    p(rank) / (p(this rank or a later one) + p(end)). Averaged over drawn rows it estimates that the answer contains the
-    rank, with less variance than counting drawn answers.
+    A row whose uniform numbers are negative, and every row where ``uniform_BT`` is ``None``, takes the most
+    probable allowed token at each step; the others draw. For ascending rows the *hazard* of a rank is the
+    probability that it comes next, given that the answer has got to it: p(rank) / (p(this rank or a later
+    one) + p(end)). Averaged over drawn rows it estimates that the answer contains the rank, with less
+    variance than counting drawn answers.
     """
     rows, prompt_columns = prompts.tokens_BP.shape
     steps = grammars.longest + 1
     caches = decoder.caches(rows, prompt_columns + steps)
-    states_BPD = decoder(*_prompt_inputs(prompts), memory, _columns(prompts.tokens_BP), caches)
+    states_BPD = decoder(*prompt_inputs(prompts), memory, _columns(prompts.tokens_BP), caches)
     last_B = prompts.start_B - 1
     state_BD = states_BPD[torch.arange(rows, device=last_B.device), last_B]
     registers = grammars.start()
@@ -144,7 +149,7 @@ def _columns(tokens_BP: Tensor) -> Tensor:
     return torch.arange(tokens_BP.shape[1], device=tokens_BP.device).expand(tokens_BP.shape)
 
 
-def _prompt_inputs(prompts: Prompts) -> tuple[Tensor, Tensor]:
+def prompt_inputs(prompts: Prompts) -> tuple[Tensor, Tensor]:
     """Prompt tokens, and the aligned places of their columns: the last one looks at the first answer's residue."""
     columns_BP = _columns(prompts.tokens_BP)
     is_last_BP = columns_BP == (prompts.start_B - 1)[:, None]

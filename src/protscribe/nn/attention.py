@@ -1,7 +1,7 @@
 """Attention: rotary causal self-attention with a cache, and cross-attention over a shared memory.
 
-Shape legend: B rows (K * R, see CrossAttention), T columns of the text, Q columns computed now, K memories, M places of a memory, H heads, G key-value heads,
-E width of a head, D width.
+Shape legend: B rows (K * R, see CrossAttention), T columns of the text, Q columns computed now, K memories, M
+places of a memory, H heads, G key-value heads, E width of a head, D width.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ def rotate(states_BHQE: Tensor, columns_BQ: Tensor) -> Tensor:
 class Cache:
     """Keys and values of one self-attention layer for all ``T`` columns that a decode will ever need.
 
-    Static in shape, written in place. Columns not written yet are never attended to: a query sees columns up to its own.
+    Static in shape, written in place. Columns not written yet are never attended to: a query sees columns up
+    to its own.
     """
 
     keys_BTHE: Tensor
@@ -89,7 +90,8 @@ class SelfAttention(nn.Module):
 class MemoryProjection(nn.Module):
     """Keys and values of a memory for cross-attention, computed once a memory.
 
-    ``heads`` key-value heads serve all query heads in equal groups (multi-query attention where it is 1, Shazeer 2019).
+    ``heads`` key-value heads serve all query heads in equal groups (multi-query attention where it is 1,
+    Shazeer 2019).
     """
 
     def __init__(self, width: int, heads: int, size: int) -> None:
@@ -109,8 +111,9 @@ class MemoryProjection(nn.Module):
 class CrossAttention(nn.Module):
     """Attention of the text to the memory.
 
-    Rows that ask the same memory stand next to each other, the same number for each, so ``B = K * R``. Cross-attention has
-    no causal order: the R rows of a memory form one long query, and the memory is never copied.
+    Rows that ask the same memory stand next to each other, the same number for each, so ``B = K * R``.
+    Cross-attention has no causal order: the R rows of a memory form one long query, and the memory is never
+    copied.
     """
 
     def __init__(self, width: int, heads: int) -> None:

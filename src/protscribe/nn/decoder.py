@@ -1,9 +1,11 @@
 """The autoregressive decoder: prompt and answer tokens in, scores over symbols and residue pointers out.
 
-It knows no task. A token's number below ``vocabulary`` is a symbol; ``vocabulary + i`` points at place ``i`` of the row's
-memory, is embedded from that place's state and scored against it, so that there is no longest protein and no index to memorise.
+It knows no task. A token's number below ``vocabulary`` is a symbol; ``vocabulary + i`` points at place ``i``
+of the row's memory, is embedded from that place's state and scored against it, so that there is no longest
+protein and no index to memorise.
 
-Shape legend: B rows (K * R: R neighbouring rows ask the same memory), T columns, Q columns computed now, K memories, M places, V symbols, S = V + M choices, D width.
+Shape legend: B rows (K * R: R neighbouring rows ask the same memory), T columns, Q columns computed now, K
+memories, M places, V symbols, S = V + M choices, D width.
 """
 
 from __future__ import annotations
@@ -41,7 +43,9 @@ class Memory:
 
 
 def waves(offset_KM: Tensor, width: int) -> Tensor:
-    """Sinusoids of a place (Vaswani et al. 2017), ``[K, M, width]``: a position without a table, hence without a limit."""
+    """Sinusoids of a place (Vaswani et al. 2017), ``[K, M, width]``: a position without a table, hence
+    without a limit.
+    """
     half = width // 2
     speeds_D = 10_000.0 ** (-torch.arange(half, device=offset_KM.device, dtype=torch.float32) / half)
     angles_KMD = offset_KM[..., None].float() * speeds_D
@@ -84,8 +88,9 @@ class Decoder(nn.Module):
     vocabulary: number of symbols V.
     memory_width, molecule_width: widths of the encoders' states (``molecule_width=0``: no molecules).
     width, layers, heads, feed_forward, dropout: as everywhere; ``feed_forward=0`` means twice the width.
-    cross_attention: ``{kv_heads, shared}``: key-value heads (0: as many as heads), and whether all layers share one projection.
-    pointers: whether positions are pointers; without them the choices are the V symbols alone.
+    cross_attention: ``{kv_heads, shared}``: key-value heads (0: as many as heads), and whether all layers
+    share one projection. pointers: whether positions are pointers; without them the choices are the V symbols
+    alone.
     """
 
     def __init__(
@@ -137,7 +142,9 @@ class Decoder(nn.Module):
         self.apply(self._start)
 
     def to_plain(self) -> dict[str, Any]:
-        """The keywords of this decoder's size, from which it is rebuilt; vocabulary and widths come from their owners."""
+        """The keywords of this decoder's size, from which it is rebuilt; vocabulary and widths come from
+        their owners.
+        """
         return dict(self._plain)
 
     @staticmethod
@@ -167,7 +174,9 @@ class Decoder(nn.Module):
         return Memory(states, mask_KM, tuple(project(states) for project in self.projections), pointer_keys)
 
     def embed(self, tokens_BQ: Tensor, aligned_BQ: Tensor, memory: Memory) -> Tensor:
-        """Token states: a symbol's row of the table, or the pointed residue's state; plus the aligned residue's state."""
+        """Token states: a symbol's row of the table, or the pointed residue's state; plus the aligned
+        residue's state.
+        """
         states = self.table(tokens_BQ.clamp(max=self.vocabulary - 1))
         if self.pointer_in is not None:
             places_BQ = (tokens_BQ - self.vocabulary).clamp(min=0)
@@ -200,7 +209,9 @@ class Decoder(nn.Module):
         return self.norm(states)
 
     def choices(self, states_BQD: Tensor, memory: Memory) -> Tensor:
-        """Scores ``[B, Q, S]`` (logits, float32) over the V symbols, then the M places; padding places are ``-inf``."""
+        """Scores ``[B, Q, S]`` (logits, float32) over the V symbols, then the M places; padding places are
+        ``-inf``.
+        """
         scores_BQV = self.score(states_BQD).float()
         if self.pointer_query is None or memory.pointer_keys_KMD is None:
             return scores_BQV

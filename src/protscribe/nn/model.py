@@ -47,8 +47,9 @@ class Scribe(nn.Module):
     def forward(self, batch: Batch, hidden_BT: Tensor | None = None) -> Tensor:
         """Teacher forcing: logits ``[B, T, S]`` (float32) for the token after every column.
 
-        ``hidden_BT`` (bool) says which input columns are replaced by ``<mask>``: training hides a random share of every
-        dense answer's prefix, so that one pass with all of it hidden gives each residue's marginal.
+        ``hidden_BT`` (bool) says which input columns are replaced by ``<mask>``: training hides a random
+        share of every dense answer's prefix, so that one pass with all of it hidden gives each residue's
+        marginal.
         """
         memory = self.remember(batch).pick(batch.memory_of_B)
         tokens_BT = batch.tokens_BT
