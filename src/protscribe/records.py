@@ -47,6 +47,9 @@ class Prediction:
     ``score_meaning`` says. ``probabilities`` maps a label to its probability, or is one value a residue
     (``residue_set``) or one mapping a residue (``residue_labels``); ``lower`` and ``upper`` bound a number at
     ``interval_level``. ``off_grammar`` is the mean probability that the model put on symbols its grammar forbade.
+    ``chain`` is the chain (1 or 2) whose residues the answer labels or names, of pairs of residues the second one's;
+    ``None`` where it names none. ``status`` is ``"ok"``, or says what to bear in mind: ``"truncated"``,
+    ``"condition_unknown"``, joined by ``;`` where both hold.
     """
 
     id: str
@@ -64,6 +67,25 @@ class Prediction:
     off_grammar: float | None = None
     readout: str = "greedy"
     status: str = "ok"
+    chain: int | None = None
+
+    def __repr__(self) -> str:
+        from protscribe.predictions import summary
+
+        return summary(self)
+
+    def _repr_html_(self) -> str:
+        from protscribe.predictions import prediction_html
+
+        return prediction_html(self)
+
+    def plot(self, **options: Any) -> Any:
+        """A track along the sequence, for answers about residues; ``options`` go to
+        :func:`protscribe.evaluation.tracks.plot_track`. Raises :class:`~protscribe.errors.TaskError`
+        ``task.no_track`` for an answer that names no residue."""
+        from protscribe.evaluation.tracks import plot_track
+
+        return plot_track(self, **options)
 
 
 @dataclass(frozen=True)

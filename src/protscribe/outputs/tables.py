@@ -1,0 +1,189 @@
+"""Writers of tables and JSON lines: one row a prediction, or one row a residue."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, BinaryIO, NamedTuple
+
+from protscribe.predictions import (
+    CLASS_KINDS,
+    INTERVAL,
+    MOST_LABEL_COLUMNS,
+    RESIDUE_KINDS,
+    REST,
+    WIDE,
+    chain_of,
+    number_text,
+    residues_of,
+    share_text,
+    value_text,
+    wide_row,
+)
+from protscribe.records import Prediction
+from protscribe.task import Task
+
+Row = Sequence[Any]
+Rows = Callable[[Prediction], Iterator[Row]]
+
+_NUMBERS = ("lower", "upper")
+_TEXTS = (*WIDE, "unit", "readout", "residues_used", "residues_given", "residue", "label")
+
+
+def text_stream(stream: BinaryIO) -> io.TextIOWrapper:
+    """UTF-8 with plain line ends; bytes of an id that are no UTF-8 come out as they came in."""
+    return io.TextIOWrapper(
+        stream, encoding="utf-8", errors="surrogateescape", newline="", write_through=False
+    )
+
+
+class Asked(NamedTuple):
+    """What writers know of a task before its first answer.
+
+    ``labels`` are the classes that get columns of their own; ``characters`` says that an answer has one character a residue.
+    """
+
+    task: str
+    kind: str
+    labels: tuple[str, ...] = ()
+    characters: bool = False
+
+    @classmethod
+    def of(cls, task: Task) -> Asked:
+        codec, kind = task.codec, task.codec.kind
+        texts: tuple[str, ...] = getattr(codec, "alphabet" if kind == "sequence" else "labels", ())
+        whole = kind in RESIDUE_KINDS or (kind == "sequence" and codec.dense)
+        labels = texts if kind in CLASS_KINDS and len(texts) <= MOST_LABEL_COLUMNS else ()
+        return cls(task.name, kind, labels, whole and all(len(text) == 1 for text in texts))
+
+    @classmethod
+    def of_answers(cls, predictions: Sequence[Prediction]) -> Asked:
+        """From all answers to one task, where the task itself is not at hand."""
+        first = predictions[0]
+        names = dict.fromkeys(
+            name[2:] for one in predictions for name in wide_row(one) if name.startswith("p_")
+        )
+        rows = [row for one in predictions for row in residues_of(one)]
+        characters = chain_of(first) is not None and all(len(row.label) == 1 for row in rows)
+        return cls(first.task, first.kind, tuple(names), characters)
+
+
+def wide_columns(asked: Sequence[Asked]) -> tuple[str, ...]:
+    """The columns of a wide table of answers to these tasks."""
+    interval = INTERVAL if any(task.kind == "number" for task in asked) else ()
+    chances = dict.fromkeys(f"p_{label}" for task in asked for label in task.labels)
+    return (*WIDE, *interval, *REST, *chances)
+
+
+def wide_rows(columns: Sequence[str]) -> Rows:
+    """Predictions as rows of a wide table, its ``prediction`` as text."""
+
+    def rows(prediction: Prediction) -> Iterator[Row]:
+        row = wide_row(prediction) | {"prediction": value_text(prediction)}
+        yield [row.get(column) for column in columns]
+
+    return rows
+
+
+def tidy_rows(prediction: Prediction) -> Iterator[Row]:
+    """Predictions as rows of a residue table."""
+    for residue in residues_of(prediction):
+        yield (prediction.id, prediction.task, *residue)
+
+
+class TextTable:
+    """CSV or TSV."""
+
+    def __init__(self, stream: BinaryIO, columns: Sequence[str], rows: Rows, delimiter: str) -> None:
+        self._text = text_stream(stream)
+        self._writer = csv.writer(self._text, delimiter=delimiter, lineterminator="\n")
+        self._columns, self._rows = columns, rows
+        self._writer.writerow(columns)
+
+    def write(self, prediction: Prediction) -> None:
+        for row in self._rows(prediction):
+            self._writer.writerow(map(_cell, self._columns, row))
+
+    def close(self) -> None:
+        self._text.flush()
+        self._text.detach()
+
+
+def _cell(column: str, value: Any) -> str:
+    if isinstance(value, float):
+        return number_text(value) if column in _NUMBERS else share_text(value)
+    return "" if value is None else str(value)
+
+
+class ParquetTable:
+    """Parquet: texts, 64-bit positions and 64-bit floats, zstd, in row groups of some thousand rows."""
+
+    GROUP = 16_384
+
+    def __init__(self, stream: BinaryIO, columns: Sequence[str], rows: Rows) -> None:
+        import pyarrow
+        from pyarrow import parquet
+
+        kinds = {name: pyarrow.string() for name in _TEXTS if name != "score"} | {"position": pyarrow.int64()}
+        fields = [(name, kinds.get(name, pyarrow.float64())) for name in columns]
+        self._schema = pyarrow.schema(fields)
+        self._writer = parquet.ParquetWriter(stream, self._schema, compression="zstd")
+        self._rows = rows
+        self._kept: list[Row] = []
+
+    def write(self, prediction: Prediction) -> None:
+        self._kept += self._rows(prediction)
+        if len(self._kept) >= self.GROUP:
+            self._flush()
+
+    def _flush(self) -> None:
+        import pyarrow
+
+        if self._kept:
+            columns = [
+                pyarrow.array(values, field.type)
+                for values, field in zip(zip(*self._kept, strict=True), self._schema, strict=True)
+            ]
+            self._writer.write_table(pyarrow.Table.from_arrays(columns, schema=self._schema))
+            self._kept = []
+
+    def close(self) -> None:
+        try:
+            self._flush()
+            self._writer.close()
+        finally:
+            # Or it tries again when it is collected.
+            self._writer.is_open = False
+
+
+class JsonLines:
+    """One JSON object a prediction: typed value, interval, and probabilities by label, by residue, or by pair of residues."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._text = text_stream(stream)
+
+    def write(self, prediction: Prediction) -> None:
+        row = {"kind": prediction.kind, **wide_row(prediction)}
+        row = {name: value for name, value in row.items() if not name.startswith("p_")}
+        row["prediction"] = [*prediction.value] if isinstance(prediction.value, tuple) else prediction.value
+        row["interval_level"] = prediction.interval_level
+        row["chain"] = prediction.chain
+        row["probabilities"] = _plain(prediction.probabilities)
+        self._text.write(json.dumps(row, ensure_ascii=False, default=_plain) + "\n")
+
+    def close(self) -> None:
+        self._text.flush()
+        self._text.detach()
+
+
+def _plain(value: Any) -> Any:
+    """Probabilities as JSON has them: rounded, arrays as lists, pairs as texts ``i-j``."""
+    if isinstance(value, Mapping):
+        return {k if isinstance(k, str) else "-".join(map(str, k)): _plain(v) for k, v in value.items()}
+    if isinstance(value, float) or (hasattr(value, "item") and getattr(value, "ndim", 0) == 0):
+        return float(f"{float(value):.6g}")
+    if value is None or isinstance(value, (str, int)):
+        return value
+    return [_plain(item) for item in value]
