@@ -1,15 +1,21 @@
 """Baselines on toy data: what majority says for every kind, and that a head finds what is linear in the states."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
 
 from protscribe.codecs.segments import Segment
 from protscribe.data.source import Example
+from protscribe.encoders.mini import MiniEncoder
 from protscribe.errors import TaskError
 from protscribe.evaluation.baselines import majority
 from protscribe.evaluation.head import has_head, head_baseline
 from protscribe.evaluation.metrics import decision_metric, evaluate_task
 from protscribe.evaluation.states import States, pooled_features
+from protscribe.nn.decoder import Decoder
+from protscribe.nn.model import Scribe
 from protscribe.records import ProteinRecord
 from tests.evaluation.toys import TASKS, answer, examples, letter_predictor, task
 
@@ -227,13 +233,28 @@ def test_symmetric_pairs_have_one_order():
     assert answer("equal", pair, 0) == answer("equal", swapped, 0)
 
 
-def test_states_do_not_depend_on_their_batch(monkeypatch):
+def test_head_answers_swapped_pairs_alike():
+    train, test = examples("equal", 40), examples("equal", 10, seed=1)
+    swapped = [Example(replace(e.record, chains=e.record.chains[::-1]), e.answer) for e in test]
+    first, second = (
+        head_baseline(letter_predictor(), TASKS["equal"], train, [], asked) for asked in (test, swapped)
+    )
+    assert [p.probabilities for p in first] == [p.probabilities for p in second]
+
+
+@pytest.mark.parametrize("limit", [None, 12])
+def test_states_do_not_depend_on_their_batch(monkeypatch, limit):
+    """An encoder that sees neighbours would see padding, were it not masked; with a limit it reads windows."""
+    torch.manual_seed(1)
+    encoder = MiniEncoder(width=8, layers=2, attention_layers=1, heads=2).eval()
+    encoder.limit = limit
+    decoder = Decoder(8, memory_width=8, width=8, layers=1, heads=2)
     chains = [e.record.sequence for e in examples("rich_in_k", 20)]
-    states = States(letter_predictor().bundle.model)
+    states = States(Scribe(encoder, decoder).eval())
     together = states.of_chains(chains, lambda found: found)
     monkeypatch.setattr("protscribe.evaluation.states.BATCH_RESIDUES", 1)
     alone = states.of_chains(chains, lambda found: found)
     assert together.keys() == alone.keys() == set(chains)
     for chain in chains:
-        assert together[chain].shape == (len(chain), 12)
-        assert np.allclose(together[chain], alone[chain], atol=1e-6)
+        assert together[chain].shape == (len(chain), 8)
+        assert np.allclose(together[chain], alone[chain], atol=1e-5)

@@ -150,16 +150,27 @@ def test_value_by_hand(codec, truths, values, expected):
 
 
 def test_ranking_by_hand():
-    # Of 4 (yes, no) pairs of proteins, 3 are in order. Ranked: yes no yes no: precision 1 and 2/3.
-    chances = [{"no": 1 - p, "yes": p} for p in (0.9, 0.6, 0.5, 0.1)]
+    """Ranked: yes no yes no no. Of 6 pairs (yes, no), 5 are in order; the precision is 1 and 2/3 at the two yes."""
+    chances = [{"no": 1 - p, "yes": p} for p in (0.9, 0.6, 0.5, 0.1, 0.05)]
     found = scores_of(
         TWO,
-        ["yes", "no", "yes", "no"],
-        ["yes", "yes", "no", "no"],
+        ["yes", "no", "yes", "no", "no"],
+        ["yes", "yes", "no", "no", "no"],
         ("auroc", "average_precision"),
         probabilities=chances,
     )
-    assert dict(found) == pytest.approx({"auroc": 0.75, "average_precision": (1 + 2 / 3) / 2})
+    assert dict(found) == pytest.approx({"auroc": 5 / 6, "average_precision": (1 + 2 / 3) / 2})
+
+
+def test_ranking_of_several_classes_is_the_mean_over_one_against_rest():
+    chances = [
+        {"a": 0.6, "b": 0.3, "c": 0.1},
+        {"a": 0.5, "b": 0.4, "c": 0.1},
+        {"a": 0.2, "b": 0.2, "c": 0.6},
+    ]
+    found = scores_of(THREE, ["a", "b", "a"], ["a", "a", "c"], ("auroc",), probabilities=chances)
+    # a: one of 2 pairs in order; b: both; c is never true and cannot be judged.
+    assert found["auroc"] == pytest.approx((1 / 2 + 1) / 2)
 
 
 def test_site_ranking_by_hand():

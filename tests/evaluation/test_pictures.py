@@ -48,6 +48,8 @@ def test_track_of_sites_names_them():
     ]
     steps = [patch for axes in figure.axes for patch in axes.patches if isinstance(patch, StepPatch)]
     assert np.concatenate([patch.get_data().values for patch in steps]) == pytest.approx(chances)
+    # Residue 1 is drawn around 1, the first residue of the second row around 61.
+    assert [patch.get_data().edges[0] for patch in steps] == [0.5, 60.5]
 
 
 def test_track_wraps_and_counts_from_one():
@@ -178,10 +180,12 @@ def test_report_shows_every_task_method_and_number(result):
     assert len(names) == 3
     legend = [text.get_text() for text in bands.get_legend().get_texts()]
     assert legend == ["Protscribe", "greedy string", "majority", "linear head"]
+    intervals = [tuple(line.get_xdata()) for line in bands.lines]
     for task_result in result.tasks:
         shown = [line.get_xdata()[0] for line in bands.lines if len(line.get_xdata()) == 1]
         for method in task_result.methods.values():
             assert method.main.value in shown
+            assert (method.main.lower, method.main.upper) in intervals
     assert "(share)" in scatter.get_xlabel()
     assert scatter.collections[0].get_offsets().shape == (40, 2)
     assert "by_letter of a toy" in track.get_title(loc="left")

@@ -225,6 +225,9 @@ def test_refusals(bundle, sources, folder):
     assert caught.value.code == "config.value"
     with pytest.raises(ConfigError, match="at least one source"):
         evaluate(bundle, [], root=folder, progress=False)
+    for wrong in ({"limit": 0}, {"resamples": 0}, {"level": 1.0}):
+        with pytest.raises(ConfigError, match="at least 1"):
+            evaluate(bundle, sources, root=folder, progress=False, **wrong)
     with pytest.raises(TaskError) as unknown:
         evaluate(bundle, [Source("other", "rich_in_k.csv", "other")], root=folder, progress=False)
     assert unknown.value.code == "task.unknown"

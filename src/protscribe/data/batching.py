@@ -102,10 +102,11 @@ def plan_batches(sizes: Sizes, budget: Budget, seed: int, epoch: int, world: int
 def _buckets(longest: Integers) -> Integers:
     """Lengths to classes in which the longest is an eighth above the shortest.
 
-    Inside a class samples are sorted by the length of their text first, so that an answer of a token a residue does not stand in a
-    batch with answers of one token, all of them padded to its length.
+    Inside a class samples are sorted by the length of their text first, so that an answer of a token a
+    residue does not stand in a batch with answers of one token, all of them padded to its length.
     """
-    return np.floor(np.log(longest) / np.log(1.125)).astype(np.int64)
+    classes: Integers = np.floor(np.log(longest) / np.log(1.125)).astype(np.int64)
+    return classes
 
 
 def _cut(order: Integers, sizes: Sizes, budget: Budget) -> Iterator[Integers]:

@@ -173,7 +173,7 @@ def _draw_errors_of(axes: Any, task: TaskResult | None) -> None:
     truths, values = _numbers(task)
     codec: Any = task.task.codec
     found = [one for one in task.predictions if isinstance(one, Prediction)]
-    axes.hist(values - truths, bins=30, color=BLUE, alpha=0.7)
+    axes.hist(values - truths, bins="auto", color=BLUE, alpha=0.7)
     axes.axvline(0, color=BLACK, linewidth=0.8)
     axes.set_xlabel(f"predicted - measured{f' ({codec.unit})' if codec.unit else ''}", fontsize=9)
     axes.set_ylabel("proteins", fontsize=9)

@@ -241,7 +241,7 @@ def _table(result: TaskResult) -> Any:
     table.add_column("metric")
     shown = [name for name in METHODS if name in result.methods]
     for name in shown:
-        table.add_column(METHODS[name], justify="right")
+        table.add_column(METHODS[name], justify="right", no_wrap=True)
     for metric in result.metrics:
         main = metric == result.metrics[0]
         cells = [

@@ -16,6 +16,7 @@ from protscribe.errors import ConfigError, TaskError, nearest
 from protscribe.evaluation.baselines import majority
 from protscribe.evaluation.head import has_head, head_baseline
 from protscribe.evaluation.metrics import METRICS, Resampled, collect, evaluate_task, metrics_of, resample
+from protscribe.evaluation.report import plot_report
 from protscribe.evaluation.result import EvaluationResult, MethodResult, TaskResult
 from protscribe.predictor import Predictor
 from protscribe.progress import Advance
@@ -77,11 +78,7 @@ def evaluate(
     the bundle lacks, ``task.shared_sequences`` under ``strict_split``, and :class:`~protscribe.errors.ConfigError`
     ``config.value``.
     """
-    for wanted in baselines:
-        if wanted not in BASELINES:
-            raise ConfigError("config.value", f"no baseline {wanted!r}; {nearest(str(wanted), BASELINES)}")
-    if not sources:
-        raise ConfigError("config.value", "evaluation needs at least one source of labelled rows")
+    _check(sources, baselines, limit, resamples, level)
     predictor = Predictor.load(bundle_path, device=device)
     by_task: dict[str, list[Source]] = {}
     for source in sources:
@@ -96,11 +93,7 @@ def evaluate(
             rows = _read(task, of_task, split, limit, seed, strict_split, root)
             advance(1)
             results.append(judging.judge(task, of_task, rows, advance))
-    manifest = predictor.bundle.manifest
-    provenance = {
-        "bundle": str(bundle_path),
-        "created": manifest.get("created"),
-        "vocabulary": manifest.get("vocabulary"),
+    told = {
         "split": split,
         "seed": seed,
         "resamples": resamples,
@@ -108,13 +101,28 @@ def evaluate(
         "limit": limit,
         "long": long,
     }
-    result = EvaluationResult(tuple(results), provenance)
+    manifest = predictor.bundle.manifest
+    of_bundle = {"bundle": str(bundle_path), **{key: manifest.get(key) for key in ("created", "vocabulary")}}
+    result = EvaluationResult(tuple(results), {**of_bundle, **told})
     if output is not None:
-        from protscribe.evaluation.report import plot_report
-
         result.write(output)
         plot_report(result, Path(output) / "report.png")
     return result
+
+
+def _check(
+    sources: Sequence[Source], baselines: Sequence[str], limit: int | None, resamples: int, level: float
+) -> None:
+    for name in baselines:
+        if name not in BASELINES:
+            raise ConfigError("config.value", f"no baseline {name!r}; {nearest(str(name), BASELINES)}")
+    if not sources:
+        raise ConfigError("config.value", "evaluation needs at least one source of labelled rows")
+    if resamples < 1 or not 0 < level < 1 or (limit is not None and limit < 1):
+        message = f"resamples={resamples}, level={level}, limit={limit}"
+        raise ConfigError(
+            "config.value", f"resamples and limit must be at least 1 and level between 0 and 1, got {message}"
+        )
 
 
 def _read(

@@ -65,7 +65,8 @@ class ScribeTraining(lightning.LightningModule):
     hides the same. Logs ``train/loss``, and for each task ``train/loss/NAME``, ``train/accuracy/NAME`` (share
     of weighted answer tokens, the end symbol left out, whose most probable choice is right, before any
     grammar), and at validation the same under ``valid/``, the mean over tasks as ``valid/loss``, and from
-    the first batch of each task ``valid/off_grammar/NAME`` along the true answers. Raises :class:`~protscribe.errors.TrainingError`
+    the first batch of each task ``valid/off_grammar/NAME`` along the true answers. Raises
+    :class:`~protscribe.errors.TrainingError`
     ``train.not_finite`` for a loss or gradient that is not finite, naming step and records.
     """
 
