@@ -31,6 +31,7 @@ class Memory:
     mask_KM: Tensor
     projected: tuple[tuple[Tensor, Tensor], ...]
     pointer_keys_KMD: Tensor | None
+    summary_KD: Tensor
 
     def pick(self, memory_of_B: Tensor) -> Memory:
         """The memory of each row, copied (for rows that do not stand in equal groups)."""
@@ -39,6 +40,7 @@ class Memory:
             self.mask_KM[memory_of_B],
             tuple((keys[memory_of_B], values[memory_of_B]) for keys, values in self.projected),
             None if self.pointer_keys_KMD is None else self.pointer_keys_KMD[memory_of_B],
+            self.summary_KD[memory_of_B],
         )
 
 
@@ -126,6 +128,7 @@ class Decoder(nn.Module):
         self.parts = nn.Embedding(3, width)
         self.memory_norm = nn.LayerNorm(width)
         self.aligned_in = nn.Linear(width, width, bias=False)
+        self.summary_in = nn.Linear(2 * width, width, bias=False)
         self.projections = nn.ModuleList(
             MemoryProjection(width, kv_heads, width // heads)
             for _ in range(1 if options["shared"] else layers)
@@ -171,11 +174,22 @@ class Decoder(nn.Module):
         states = states + self.parts(part_KM) + waves(offset_KM, self.width).to(states.dtype)
         states = self.memory_norm(states) * mask_KM[..., None]
         pointer_keys = None if self.pointer_key is None else self.pointer_key(states)
-        return Memory(states, mask_KM, tuple(project(states) for project in self.projections), pointer_keys)
+        projected = tuple(project(states) for project in self.projections)
+        return Memory(states, mask_KM, projected, pointer_keys, self._summarise(states, mask_KM, part_KM))
+
+    def _summarise(self, states_KMD: Tensor, mask_KM: Tensor, part_KM: Tensor) -> Tensor:
+        """The mean state of the first chain and that of the rest, as one state: the short way from a whole protein to
+        an answer about all of it, which attention would have to find.
+        """
+        means = []
+        for chosen_KM in (mask_KM & (part_KM == 0), mask_KM & (part_KM > 0)):
+            count_K1 = chosen_KM.sum(1, keepdim=True).clamp(min=1)
+            means.append((states_KMD * chosen_KM[..., None]).sum(1) / count_K1)
+        return self.summary_in(torch.cat(means, dim=-1))
 
     def embed(self, tokens_BQ: Tensor, aligned_BQ: Tensor, memory: Memory) -> Tensor:
         """Token states: a symbol's row of the table, or the pointed residue's state; plus the aligned
-        residue's state.
+        residue's state and the summary of the whole memory.
         """
         states = self.table(tokens_BQ.clamp(max=self.vocabulary - 1))
         if self.pointer_in is not None:
@@ -183,7 +197,9 @@ class Decoder(nn.Module):
             pointed = self.pointer_in(take_places(memory.states_KMD, places_BQ))
             states = torch.where((tokens_BQ >= self.vocabulary)[..., None], pointed, states)
         aligned = take_places(memory.states_KMD, aligned_BQ.clamp(min=0)) * (aligned_BQ >= 0)[..., None]
-        return states + self.aligned_in(aligned)
+        rows = len(tokens_BQ)
+        summary_B1D = memory.summary_KD.repeat_interleave(rows // len(memory.summary_KD), dim=0)[:, None]
+        return states + self.aligned_in(aligned) + summary_B1D
 
     def forward(
         self,
