@@ -23,8 +23,8 @@ class Condition:
     """A field of a record that is written into the prompt as a symbol: organism, kingdom, ligand, allele.
 
     ``values`` are its known values; empty means: taken from the training data. A value that is not known, and a
-    missing one, is written as ``<unknown>``, unless ``required`` says that this is an error. ``share`` names the vocabulary block;
-    tasks that condition on the same field share its symbols.
+    missing one, is written as ``<unknown>``, unless ``required`` says that this is an error. Tasks that condition
+    on the same field share its symbols.
     """
 
     field: str
@@ -52,8 +52,9 @@ class Condition:
 class Task:
     """One question that can be asked of a protein, or of a pair.
 
-    ``chains`` is 1 or 2. A ``symmetric`` pair task gives one answer for both orders of its chains. ``molecule`` says that
-    a SMILES string belongs to the input. ``metrics`` are names from ``protscribe.evaluation.metrics``; the first is the main one.
+    ``chains`` is 1 or 2. A ``symmetric`` pair task gives one answer for both orders of its chains. ``molecule``
+    says that a SMILES string belongs to the input. ``metrics`` are names from ``protscribe.evaluation.metrics``;
+    the first is the main one.
     """
 
     name: str

@@ -28,7 +28,7 @@ class Position(NamedTuple):
     """A pointer to one residue: 0-based ``index`` in 0-based ``chain``."""
 
     chain: int
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody asks of a position
 
 
 Token = Symbol | Position
@@ -55,7 +55,9 @@ class Block:
             raise TaskError("task.reserved", f"{self.name!r} cannot be the name of a block")
         repeated = sorted(text for text, count in Counter(self.texts).items() if count > 1)
         if repeated:
-            raise TaskError("task.classes", f"block {self.name!r} lists more than once: {', '.join(repeated[:5])}")
+            raise TaskError(
+                "task.classes", f"block {self.name!r} lists more than once: {', '.join(repeated[:5])}"
+            )
         for text in self.texts:
             if not text or text in CONTROL_TEXTS:
                 raise TaskError("task.reserved", f"{text!r} cannot be a symbol of block {self.name!r}")

@@ -84,8 +84,16 @@ def test_mean_median_and_interval_of_a_distribution():
     mean = codec.read(DigitTree.of_leading(chances, codec.most, codec.places), RECORD, Readout(level=0.8))
     assert mean.value == pytest.approx(4.3)
     assert (mean.lower, mean.upper, mean.interval_level) == (0.0, 9.0, 0.8)
-    assert codec.read(DigitTree.of_leading(chances, codec.most, codec.places), RECORD, Readout(statistic="median")).value == 0.0
-    assert codec.read(DigitTree.of_leading(chances, codec.most, codec.places), RECORD, Readout(level=0.1)).upper == 7.0
+    assert (
+        codec.read(
+            DigitTree.of_leading(chances, codec.most, codec.places), RECORD, Readout(statistic="median")
+        ).value
+        == 0.0
+    )
+    assert (
+        codec.read(DigitTree.of_leading(chances, codec.most, codec.places), RECORD, Readout(level=0.1)).upper
+        == 7.0
+    )
 
 
 def test_digits_below_the_depth_that_is_read_widen_the_interval():

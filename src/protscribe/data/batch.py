@@ -57,7 +57,7 @@ class Batch:
         return self.source_KM >= 0
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
-        moved = {
+        moved: dict[str, Any] = {
             field.name: value.to(device, non_blocking=non_blocking)
             for field in dataclasses.fields(self)
             if isinstance(value := getattr(self, field.name), Tensor)
@@ -65,7 +65,7 @@ class Batch:
         return dataclasses.replace(self, **moved)
 
     def pin_memory(self) -> Batch:
-        pinned = {
+        pinned: dict[str, Any] = {
             field.name: value.pin_memory()
             for field in dataclasses.fields(self)
             if isinstance(value := getattr(self, field.name), Tensor)

@@ -149,7 +149,7 @@ class Collator:
             offset += range(size)
         return source, part, offset
 
-    def _texts(self, rows: Sequence[Row], questions: Sequence[Question]) -> dict[str, Tensor]:
+    def _texts(self, rows: Sequence[Row], questions: Sequence[Question]) -> dict[str, Any]:
         answered = questions[0].answer is not None
         # The end symbol is only ever a target: the last column of an answered row is the token before it.
         width = max(len(row.numbers) for row in rows) - (1 if answered else 0)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -38,7 +38,7 @@ class State(NamedTuple):
     """
 
     phase: Tensor
-    count: Tensor
+    count: Tensor  # type: ignore[assignment]  # hides tuple.count, which nobody asks of registers
     last: Tensor
     held: Tensor
     flag: Tensor
@@ -133,13 +133,11 @@ class CompiledGrammars:
 
     def repeat(self, times: int) -> CompiledGrammars:
         """Every row ``times`` times in a row."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return CompiledGrammars(
-            **{
-                name: value.repeat_interleave(times, dim=0) if isinstance(value, Tensor) else value
-                for name, value in values.items()
-            }
-        )
+        values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        for name, value in values.items():
+            if isinstance(value, Tensor):
+                values[name] = value.repeat_interleave(times, dim=0)
+        return CompiledGrammars(**values)
 
     def start(self) -> State:
         zero = torch.zeros_like(self.form)

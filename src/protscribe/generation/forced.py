@@ -38,5 +38,7 @@ def off_grammar_mass(logits_BTS: Tensor, batch: Batch, lexicon: Lexicon, most: i
         total_B += torch.where(live_B, outside_B, 0.0)
         count_B += live_B
         advanced = compiled.advance(registers, targets_B)
-        registers = State(*(torch.where(live_B, new, old) for old, new in zip(registers, advanced, strict=True)))
+        registers = State(
+            *(torch.where(live_B, new, old) for old, new in zip(registers, advanced, strict=True))
+        )
     return total_B / count_B.clamp(min=1)
