@@ -174,3 +174,14 @@ def test_drawn_answers_are_valid_and_follow_the_seed(model, lexicon, collate):
             assert accepts(question.task.codec.grammar(question.record), tokens)
     assert [a.evidence.answers for a in first] == [a.evidence.answers for a in again]
     assert [a.evidence.answers for a in first] != [a.evidence.answers for a in other]
+
+
+@pytest.mark.parametrize("way", ["autocast", "weights"])
+def test_half_precision_gives_valid_answers(model, lexicon, collate, way):
+    if way == "weights":
+        model = model.bfloat16()
+    with torch.autocast("cpu", torch.bfloat16, enabled=way == "autocast"):
+        answers = answer(model, lexicon, collate(QUESTIONS), ways=["greedy"] * len(QUESTIONS))
+    for question, (evidence, _) in zip(QUESTIONS, answers, strict=True):
+        assert accepts(question.task.codec.grammar(question.record), evidence.tokens)
+        assert math.isfinite(evidence.log_probability)

@@ -42,8 +42,9 @@ class Cache:
 
     def write(self, keys_BQHE: Tensor, values_BQHE: Tensor, columns_BQ: Tensor) -> None:
         rows = torch.arange(columns_BQ.shape[0], device=columns_BQ.device)[:, None]
-        self.keys_BTHE[rows, columns_BQ] = keys_BQHE
-        self.values_BTHE[rows, columns_BQ] = values_BQHE
+        # Under autocast the new ones may have another precision than the weights, and so than the cache.
+        self.keys_BTHE[rows, columns_BQ] = keys_BQHE.to(self.keys_BTHE.dtype)
+        self.values_BTHE[rows, columns_BQ] = values_BQHE.to(self.values_BTHE.dtype)
 
     def pick(self, rows: Tensor) -> Cache:
         """The caches of chosen rows, copied."""
