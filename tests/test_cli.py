@@ -298,3 +298,13 @@ def test_two_processes_train_one_model(home: Path) -> None:
     assert done.returncode == DONE, done.stderr
     assert done.stdout.count("bundle: ") == 1
     assert Path("runs/two/bundle/manifest.json").exists()
+
+
+def test_what_the_library_logs_is_heard_and_no_logger_is_left_silent(capsys):
+    """Hydra can be told to silence every logger that exists; then warnings about leakage would be lost."""
+    import logging
+
+    main(["inspect", "bundle=nowhere"])
+    for name in ("protscribe.progress", "protscribe.evaluation.run", "protscribe.data.source"):
+        assert not logging.getLogger(name).disabled
+    assert "there is no such bundle" in capsys.readouterr().err

@@ -8,6 +8,7 @@ with rejected records, 75 preempted and resumable, 1 a bug.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import traceback
@@ -38,7 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     (``SystemExit``)."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _dispatch(arguments)
+        with _log_on_stderr():
+            return _dispatch(arguments)
     except ProtscribeError as error:
         print(f"protscribe: {error}", file=sys.stderr)
         return error.exit_status
@@ -53,6 +55,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         traceback.print_exc()
         print("protscribe: this is a bug; please report it with the lines above", file=sys.stderr)
         return BUG
+
+
+@contextmanager
+def _log_on_stderr() -> Iterator[None]:
+    """What the library logs (how far long work is, what a user should know) goes to standard error, a line each."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("protscribe: %(message)s"))
+    logger = logging.getLogger("protscribe")
+    before = logger.level
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -304,7 +322,6 @@ def _find_sources(
 
 
 def _train(config: dict[str, Any], folder: Path | None) -> int:
-    import logging
     import warnings
 
     settings = check("train", config)
