@@ -48,7 +48,8 @@ class Source:
     split column are ``train``, ``validation`` and ``test``; a table without a split column is all ``train``.
     ``base`` (0 or 1) is what positions in the labels count from. ``where`` keeps the rows whose column has
     (one of) the given values. ``limit`` keeps that many rows of every split, drawn with ``seed``. ``missing``
-    says what an empty label is: an error, or a row to ``"skip"``.
+    says what an empty label is: an error, or a row to ``"skip"``. ``licence``
+    of the data is named in the card of every bundle trained on them.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Source:
     limit: int | None = None
     seed: int = 0
     missing: Literal["error", "skip"] = "error"
+    licence: str = ""
 
     def __post_init__(self) -> None:
         for key in self.splits:
@@ -100,6 +102,7 @@ class Source:
             ("path", str),
             ("task", str),
             ("missing", str),
+            ("licence", str),
             ("seed", int),
             ("limit", int),
         ):

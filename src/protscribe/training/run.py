@@ -157,6 +157,7 @@ def train(
             "seed": seed,
             "best_score": score,
             "sources": {name: entry.source for name, entry in mixture.entries.items()},
+            "licences": _licences(mixture, sources),
             "encoder": dict(encoder),
         }
         _export(bundle, model, read, choose_readouts, config, provenance)
@@ -173,6 +174,12 @@ def train(
         padding_share=read.padding_share(),
         failures=tuple(read.failures),
     )
+
+
+def _licences(mixture: Mixture, sources: Mapping[str, Source]) -> dict[str, str]:
+    """The licence of each entry's data, where its source names one."""
+    named = {name: sources[entry.source].licence for name, entry in mixture.entries.items()}
+    return {name: licence for name, licence in named.items() if licence}
 
 
 def _check_writable(folder: Path) -> None:
