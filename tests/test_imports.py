@@ -83,7 +83,7 @@ RULES = {
     "evaluation.states": Rule(f"{MODEL} evaluation", "numpy torch"),
     # The composition root, alone with Hydra.
     "cli": Rule(
-        f"{QUESTIONS} protscribe catalogue configuration data evaluation inspection outputs predictor training usage",
+        f"{QUESTIONS} protscribe catalogue configuration data evaluation inspection outputs predictor progress training usage",
         "hydra omegaconf yaml",
     ),
 }

@@ -8,7 +8,6 @@ with rejected records, 75 preempted and resumable, 1 a bug.
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import traceback
@@ -20,6 +19,7 @@ from typing import Any
 
 import protscribe
 from protscribe.errors import ConfigError, ProtscribeError, nearest
+from protscribe.progress import log_on_stderr
 from protscribe.usage import command_help, find_config_dir, full_key, options_first, overview
 
 DONE, BUG, USAGE, REJECTED, PREEMPTED = 0, 1, 2, 3, 75
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     (``SystemExit``)."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        with _log_on_stderr():
+        with log_on_stderr():
             return _dispatch(arguments)
     except ProtscribeError as error:
         print(f"protscribe: {error}", file=sys.stderr)
@@ -55,22 +55,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         traceback.print_exc()
         print("protscribe: this is a bug; please report it with the lines above", file=sys.stderr)
         return BUG
-
-
-@contextmanager
-def _log_on_stderr() -> Iterator[None]:
-    """What the library logs (how far long work is, what a user should know) goes to standard error, a line each."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("protscribe: %(message)s"))
-    logger = logging.getLogger("protscribe")
-    before = logger.level
-    logger.setLevel(logging.INFO)
-    logger.addHandler(handler)
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        logger.setLevel(before)
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -322,6 +306,7 @@ def _find_sources(
 
 
 def _train(config: dict[str, Any], folder: Path | None) -> int:
+    import logging
     import warnings
 
     settings = check("train", config)

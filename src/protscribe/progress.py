@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -79,3 +80,19 @@ def _lines(what: str, total: int | None, unit: str) -> Iterator[Advance]:
 
     yield advance
     tell(time.monotonic())
+
+
+@contextmanager
+def log_on_stderr() -> Iterator[None]:
+    """What the library logs (how far long work is, what a user should know) goes to standard error, a line each."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("protscribe: %(message)s"))
+    logger = logging.getLogger("protscribe")
+    before = logger.level
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
