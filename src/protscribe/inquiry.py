@@ -183,19 +183,9 @@ class Inquiry:
             return Refused(TrainingError("predict.not_finite", message, _where(record)), record, task.name)
         readout = self.readouts.get(task.name, Readout())
         reading = task.codec.read(answered.evidence, task.arrange(record), readout)
-        return Prediction(
-            id=record.id,
-            task=task.name,
-            kind=task.codec.kind,
-            value=reading.value,
-            score=reading.score,
-            score_meaning=reading.score_meaning,
-            record=record,
-            probabilities=reading.probabilities,
-            lower=reading.lower,
-            upper=reading.upper,
-            interval_level=reading.interval_level,
-            unit=getattr(task.codec, "unit", None) or None,
+        return task.prediction(
+            record,
+            reading,
             off_grammar=answered.off_grammar,
             readout="greedy" if isinstance(answered.evidence, Greedy) else "risk",
             status=asked.status,

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from protscribe.codecs import codec_from_plain, codec_to_plain
-from protscribe.codecs.protocol import Codec
+from protscribe.codecs.protocol import Codec, Reading
 from protscribe.errors import LabelError, TaskError, Where, nearest
-from protscribe.records import ProteinRecord
+from protscribe.records import Prediction, ProteinRecord
 from protscribe.vocabulary import TASK_BLOCK, UNKNOWN, Block, Symbol
 
 
@@ -101,6 +101,24 @@ class Task:
         if self.symmetric and record.chains[0] > record.chains[1]:
             return replace(record, chains=record.chains[::-1])
         return record
+
+    def prediction(self, record: ProteinRecord, reading: Reading, **told: Any) -> Prediction:
+        """A reading as the prediction for a record. ``told`` are fields of it that no reading knows."""
+        return Prediction(
+            id=record.id,
+            task=self.name,
+            kind=self.codec.kind,
+            value=reading.value,
+            score=reading.score,
+            score_meaning=reading.score_meaning,
+            record=record,
+            probabilities=reading.probabilities,
+            lower=reading.lower,
+            upper=reading.upper,
+            interval_level=reading.interval_level,
+            unit=getattr(self.codec, "unit", None) or None,
+            **told,
+        )
 
     def fill(self, cells: Iterable[Any], fields: Mapping[str, Iterable[str]]) -> Task:
         """This task with open labels and condition values taken from training data, sorted."""

@@ -57,21 +57,7 @@ def majority(task: Task, train: Sequence[Example], records: Sequence[ProteinReco
 
 def predicted(task: Task, record: ProteinRecord, reading: Reading, readout: str) -> Prediction:
     """A reading as the prediction of a baseline."""
-    return Prediction(
-        id=record.id,
-        task=task.name,
-        kind=task.codec.kind,
-        value=reading.value,
-        score=reading.score,
-        score_meaning=reading.score_meaning,
-        record=record,
-        probabilities=reading.probabilities,
-        lower=reading.lower,
-        upper=reading.upper,
-        interval_level=reading.interval_level,
-        unit=getattr(task.codec, "unit", None) or None,
-        readout=readout,
-    )
+    return task.prediction(record, reading, readout=readout)
 
 
 def included(probabilities: NDArray[Any]) -> Inclusion:
