@@ -1,5 +1,6 @@
 """Batches under a budget."""
 
+from collections import Counter
 from itertools import pairwise
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protscribe.errors import ConfigError
-from protscribe.planning import ANSWERS, Unit, answer_tokens, check_budget, plan
+from protscribe.planning import ANSWERS, Unit, answer_tokens, check_budget, merge_equal, plan
 from protscribe.records import ProteinRecord
 from tests.small import TASKS
 
@@ -47,13 +48,30 @@ def test_every_unit_stands_in_one_batch_within_the_budget(shapes, budget):
 
 def test_sampled_answers_cost_their_draws():
     record = ProteinRecord("a", ("MSTYMSTYMK",))
-    assert answer_tokens(TASKS["place"], record, 16, greedy=False) == ("first", 1)
-    assert answer_tokens(TASKS["fold"], record, 16, greedy=False) == ("marginals", 11)
-    assert answer_tokens(TASKS["sites"], record, 16, greedy=False) == ("inclusion", 17 * 7)
-    assert answer_tokens(TASKS["sites"], record, 16, greedy=True) == ("greedy", 7)
+    assert answer_tokens(TASKS["place"], record, greedy=False) == ("first", 1)
+    assert answer_tokens(TASKS["fold"], record, greedy=False) == ("marginals", 11)
+    assert answer_tokens(TASKS["sites"], record, greedy=False) == ("inclusion", 7)
+    assert answer_tokens(TASKS["sites"], record, greedy=True) == ("greedy", 7)
 
 
 @pytest.mark.parametrize("wrong", [0, -1, 1.5, True, "8"])
 def test_a_budget_is_a_whole_number(wrong):
     with pytest.raises(ConfigError):
         check_budget(wrong)
+
+
+def test_equal_proteins_make_one_unit_and_equal_questions_are_asked_once():
+    def unit(id, chain, questions):
+        return Unit(ProteinRecord(id, (chain,)), list(questions.items()), Counter(first=1))
+
+    units = [
+        unit("a", "MKT", {0: "x", 1: "y"}),
+        unit("b", "MST", {2: "x"}),
+        unit("c", "MKT", {3: "x", 4: "z"}),
+        unit("d", "MKT", {5: "x"}),
+        unit("e", "MAA", {}),
+    ]
+    merged, alike = merge_equal(units, key=str)
+    assert [one.questions for one in merged] == [[(0, "x"), (1, "y"), (4, "z")], [(2, "x")]]
+    assert alike == {0: [(3, "x"), (5, "x")]}
+    assert merged[0].tokens == Counter(first=2)

@@ -2,26 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from protscribe.codecs.protocol import DigitTree, Draws, Evidence, Greedy, Readout
+from protscribe.data.batch import Batch
 from protscribe.data.collate import Collator, Question
 from protscribe.data.lengths import LengthPolicy, apply_length_policy
 from protscribe.data.lexicon import Lexicon
 from protscribe.errors import ConfigError, DeviceError, ProtscribeError, TaskError, TrainingError, Where
+from protscribe.generation.ahead import Encoded, Ready, one_ahead
 from protscribe.generation.answering import Answered, Asking, Way, answer
+from protscribe.nn.decoder import Memory
 from protscribe.nn.model import Scribe
-from protscribe.planning import AHEAD, MOST_RECORDS, Refused, Unit, answer_tokens, check_budget, plan
+from protscribe.planning import (
+    AHEAD,
+    MOST_RECORDS,
+    Refused,
+    Unit,
+    answer_tokens,
+    check_budget,
+    merge_equal,
+    plan,
+)
 from protscribe.records import Failure, Prediction, ProteinRecord
 from protscribe.task import Task
 
 Outcome = Prediction | Refused | Failure
-Answer = Answered | ProtscribeError
+
+
+PROBABILITIES = ("probabilities", "standard_error", "draws", "quantiles")
+"""What a reading says of probabilities."""
 
 
 class Asked(NamedTuple):
@@ -31,17 +46,30 @@ class Asked(NamedTuple):
     status: str
 
 
+class Beside(NamedTuple):
+    """A greedy answer, and the evidence that its probabilities are read from."""
+
+    evidence: Evidence
+    off_grammar: float
+    beside: Evidence
+
+
+Answer = Answered | Beside | ProtscribeError
+
+
 @dataclass(frozen=True)
 class Settings:
     """How a round is asked.
 
     ``long``: what happens to proteins beyond the encoder's limit. ``readout``: ``"risk"`` or ``"greedy"`` for all tasks,
-    ``None`` for each task's own. ``batch_residues``: residues encoded side by side, padding included.
+    ``None`` for each task's own. ``batch_residues``: residues encoded side by side, padding included. ``probabilities``:
+    ask for those of greedy answers too.
     """
 
     long: LengthPolicy = "error"
     readout: Way | None = None
     batch_residues: int = 2048
+    probabilities: bool = False
 
     def __post_init__(self) -> None:
         check_budget(self.batch_residues)
@@ -94,6 +122,7 @@ class Inquiry:
         for place, _, answered in self._answered(units):
             if isinstance(answered, ProtscribeError):
                 raise answered
+            assert isinstance(answered, Answered)
             found[place] = answered
         return [found[place] for place in range(len(records))]
 
@@ -116,8 +145,9 @@ class Inquiry:
                 continue
             slots.append(None)
             unit.record = asked.question.record
-            greedy = self._way(task) == "greedy"
-            unit.add(place, asked, *answer_tokens(task, asked.question.record, self.asking.draws, greedy))
+            for kind, tokens in self._cost(asked):
+                unit.tokens[kind] += tokens
+            unit.questions.append((place, asked))
         # Questions about the same memory stand together, which saves copying it.
         unit.questions.sort(key=lambda one: (one[1].question.task.molecule, one[1].question.task.symmetric))
         return unit
@@ -135,6 +165,14 @@ class Inquiry:
         ]
         return Asked(Question(used, task), ";".join(status) or "ok")
 
+    def _cost(self, asked: Asked) -> Iterator[tuple[str, int]]:
+        """The kinds of evidence a question needs, and how many answer tokens are decoded side by side for each."""
+        record, task, _ = asked.question
+        greedy = self._way(task) == "greedy"
+        yield answer_tokens(task, record, greedy)
+        if greedy and self.settings.probabilities:
+            yield answer_tokens(task, record, False)
+
     def _way(self, task: Task) -> Way:
         return self.settings.readout or self.readouts.get(task.name, Readout()).way
 
@@ -148,18 +186,27 @@ class Inquiry:
             yield slot
 
     def _answered(self, units: list[Unit[Asked]]) -> Iterator[tuple[int, Asked, Answer]]:
-        for batch in plan([unit for unit in units if unit.questions], self.settings.batch_residues):
+        """Answers by place. Equal proteins are encoded once, and what is asked of them twice is answered once."""
+        merged, alike = merge_equal(units, self._key)
+        batches = plan(merged, self.settings.batch_residues)
+        for batch, ready in one_ahead(batches, self._encode_units, self.device):
             questions = [question for unit in batch for question in unit.questions]
-            answers = self._asked([asked for _, asked in questions], [len(unit.questions) for unit in batch])
+            sizes = [len(unit.questions) for unit in batch]
+            answers = self._asked([asked for _, asked in questions], sizes, ready)
             for (place, asked), answered in zip(questions, answers, strict=True):
                 yield place, asked, answered
+                for other, same in alike.get(place, ()):
+                    yield other, same, answered
 
-    def _asked(self, asked: list[Asked], sizes: list[int]) -> list[Answer]:
+    def _key(self, asked: Asked) -> Hashable:
+        """What questions about equal proteins must have in common to have the same answer."""
+        record, task, _ = asked.question
+        return task.name, task.prompt(record)
+
+    def _asked(self, asked: list[Asked], sizes: list[int], ready: Ready | None = None) -> list[Answer]:
         """Answers of a batch; where memory does not suffice, of its halves, cut between records while there are several."""
         try:
-            batch = self.collate([one.question for one in asked]).to(self.device)
-            ways = [self._way(one.question.task) for one in asked]
-            return [*answer(self.model, self.lexicon, batch, ways=ways, settings=self.asking)]
+            return self._answers(asked, *(self._encode(asked) if ready is None else ready()))
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -174,6 +221,47 @@ class Inquiry:
         cut = sum(sizes[:half])
         return [*self._asked(asked[:cut], sizes[:half]), *self._asked(asked[cut:], sizes[half:])]
 
+    def _encode_units(self, units: list[Unit[Asked]]) -> Encoded:
+        return self._encode([asked for unit in units for _, asked in unit.questions])
+
+    @torch.inference_mode()
+    def _encode(self, asked: list[Asked]) -> Encoded:
+        questions = [one.question for one in asked]
+        questions += [questions[place] for place in self._beside(asked)]
+        batch = self.collate(questions).to(self.device)
+        return batch, self.model.remember(batch)
+
+    def _beside(self, asked: list[Asked]) -> list[int]:
+        """The places of greedy answers whose probabilities are asked for beside."""
+        if not self.settings.probabilities:
+            return []
+        return [
+            place
+            for place, one in enumerate(asked)
+            if self._way(one.question.task) == "greedy" and one.question.task.codec.kind != "sequence"
+        ]
+
+    def _answers(self, asked: list[Asked], batch: Batch, memory: Memory) -> list[Answer]:
+        """One pass over all; what is known beside a greedy answer is asked of the same memories."""
+        beside = self._beside(asked)
+        ways = [self._traced_way(one.question.task) for one in asked] + ["risk"] * len(beside)
+        answers: list[Any] = answer(
+            self.model, self.lexicon, batch, ways=ways, settings=self.asking, memory=memory
+        )
+        for place, more in zip(beside, answers[len(asked) :], strict=True):
+            answers[place] = Beside(answers[place].evidence, answers[place].off_grammar, more.evidence)
+        return answers[: len(asked)]
+
+    def _traced_way(self, task: Task) -> Way:
+        """The way of a task; where probabilities are wanted of a greedy sequence, they are those of its tokens."""
+        way = self._way(task)
+        traced = (
+            self.settings.probabilities
+            and task.codec.kind == "sequence"
+            and "greedy" in (way, task.codec.asks)
+        )
+        return "traced" if traced else way
+
     def _read(self, asked: Asked, answered: Answer) -> Prediction | Refused:
         record, task, _ = asked.question
         if isinstance(answered, ProtscribeError):
@@ -183,6 +271,10 @@ class Inquiry:
             return Refused(TrainingError("predict.not_finite", message, _where(record)), record, task.name)
         readout = self.readouts.get(task.name, Readout())
         reading = task.codec.read(answered.evidence, task.arrange(record), readout)
+        if isinstance(answered, Beside):
+            beside = task.codec.read(answered.beside, task.arrange(record), readout)
+            kept = {name: getattr(beside, name) for name in PROBABILITIES}
+            reading = replace(reading, **kept)
         return task.prediction(
             record,
             reading,
@@ -236,7 +328,7 @@ def _no_memory(asked: Asked, reason: str) -> DeviceError:
     return DeviceError("device.oom", message, _where(record))
 
 
-def _is_finite(answered: Answered) -> bool:
+def _is_finite(answered: Answered | Beside) -> bool:
     evidence: Evidence = answered.evidence
     greedy = evidence.greedy if isinstance(evidence, Draws) else evidence
     sure = np.asarray(greedy.log_probability if isinstance(greedy, Greedy) else greedy.probabilities)

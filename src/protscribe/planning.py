@@ -7,7 +7,7 @@ comes out is in the order of what went in. Pure Python.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -66,15 +66,41 @@ def check_budget(batch_residues: int) -> None:
         )
 
 
-def answer_tokens(task: Task, record: ProteinRecord, draws: int, greedy: bool) -> tuple[str, int]:
-    """The kind of evidence a question needs, and how many answer tokens are decoded side by side for it."""
+def answer_tokens(task: Task, record: ProteinRecord, greedy: bool) -> tuple[str, int]:
+    """The kind of evidence a question needs, and how many answer tokens at least are held side by side for it.
+
+    Of answers that are drawn, that is one: others wait where there is no place (see ``protscribe.generation.lanes``).
+    """
     asks = "greedy" if greedy else task.codec.asks
     if asks == "first":
         return asks, 1
-    longest = task.codec.grammar(record).longest
-    if asks in ("inclusion", "draws"):
-        return asks, (draws + 1) * (longest + 1)
-    return asks, 100 if asks == "digits" else longest + 1
+    return asks, 100 if asks == "digits" else task.codec.grammar(record).longest + 1
+
+
+def merge_equal(
+    units: Iterable[Unit[Q]], key: Callable[[Q], Hashable]
+) -> tuple[list[Unit[Q]], dict[int, list[tuple[int, Q]]]]:
+    """Units of equal chains and molecule as one, without questions of equal ``key``; and which those are.
+
+    The dictionary says, for the place of a question that is asked, the places and questions that its answer serves as well.
+    Units without questions are left out.
+    """
+    merged: dict[Hashable, Unit[Q]] = {}
+    places: dict[Hashable, int] = {}
+    alike: dict[int, list[tuple[int, Q]]] = {}
+    for unit in units:
+        same = unit.record.chains, unit.record.molecule
+        whole = merged.setdefault(same, Unit(unit.record))
+        fresh = False
+        for place, question in unit.questions:
+            first = places.setdefault((same, key(question)), place)
+            if first == place:
+                whole.questions.append((place, question))
+                fresh = True
+            else:
+                alike.setdefault(first, []).append((place, question))
+        whole.tokens += unit.tokens if fresh else Counter()
+    return [unit for unit in merged.values() if unit.questions], alike
 
 
 def plan(units: Iterable[Unit[Q]], batch_residues: int) -> Iterator[list[Unit[Q]]]:

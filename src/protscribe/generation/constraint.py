@@ -22,6 +22,7 @@ from torch import Tensor
 from protscribe.data.lexicon import Lexicon
 from protscribe.grammar import Ascending, Digits, Domain, Grammar, Pairs, Positions, Repeat, Segments, Symbols
 from protscribe.records import ProteinRecord
+from protscribe.transfer import upload
 from protscribe.vocabulary import EOS
 
 REPEAT, ASCENDING, DIGITS, SEGMENTS, PAIRS = range(5)
@@ -45,6 +46,10 @@ class State(NamedTuple):
 
     def pick(self, rows: Tensor) -> State:
         return State(*(register[rows] for register in self))
+
+    def where(self, kept_B: Tensor, other: State) -> State:
+        """These registers in the rows of ``kept_B`` (bool), the other ones elsewhere."""
+        return State(*(torch.where(kept_B, mine, new) for mine, new in zip(self, other, strict=True)))
 
 
 @lru_cache(maxsize=512)
@@ -131,13 +136,17 @@ class CompiledGrammars:
     longest: int
     ascending: bool
 
-    def repeat(self, times: int) -> CompiledGrammars:
-        """Every row ``times`` times in a row."""
+    def pick(self, rows: Tensor) -> CompiledGrammars:
+        """The grammars of chosen rows, copied."""
         values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
         for name, value in values.items():
             if isinstance(value, Tensor):
-                values[name] = value.repeat_interleave(times, dim=0)
+                values[name] = value[rows]
         return CompiledGrammars(**values)
+
+    def repeat(self, times: int) -> CompiledGrammars:
+        """Every row ``times`` times in a row."""
+        return self.pick(torch.arange(len(self.form), device=self.form.device).repeat_interleave(times))
 
     def start(self) -> State:
         zero = torch.zeros_like(self.form)
@@ -281,7 +290,7 @@ def compile_grammars(
         **constants,
     }
     return CompiledGrammars(
-        **{name: torch.from_numpy(array).to(device) for name, array in arrays.items()},
+        **{name: upload(torch.from_numpy(array), device) for name, array in arrays.items()},
         longest=max(grammar.longest for grammar in grammars),
         ascending=any(isinstance(grammar, Ascending) for grammar in grammars),
     )

@@ -6,6 +6,7 @@ n ranks or bins.
 
 from __future__ import annotations
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ from protscribe.data.collate import Question
 from protscribe.generation.group import Answered, Asking, Group
 from protscribe.generation.search import renormalise
 from protscribe.nn.decoder import Decoder
+from protscribe.transfer import read_back
 from protscribe.vocabulary import PAD
 
 
@@ -50,10 +52,13 @@ def number_trees(decoder: Decoder, group: Group, settings: Asking) -> list[Answe
         bins.append(_Bins(longer_BRn.flatten(1), log_BRn.flatten(1)))
     mosts = [question.task.codec.most for question in group.questions]  # type: ignore[attr-defined]
     spans = [base ** (places - length) for length in range(depth, places + 1)]
-    found = [(one.value_Bn.cpu().numpy(), one.log_Bn.double().exp().cpu().numpy()) for one in bins]
-    off = (off_B / (places - depth + 1)).tolist()
+    off, *found = read_back("digits", off_B / (places - depth + 1), *itertools.chain.from_iterable(bins))
+    values, chances = found[::2], [np.exp(log.astype(np.float64)) for log in found[1::2]]
     return [
-        Answered(_tree([(value[row], chance[row]) for value, chance in found], spans, mosts[row]), off[row])
+        Answered(
+            _tree([(v[row], c[row]) for v, c in zip(values, chances, strict=True)], spans, mosts[row]),
+            float(off[row]),
+        )
         for row in range(rows)
     ]
 

@@ -6,28 +6,35 @@ n ranks or bins.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
+from torch import Tensor
 
-from protscribe.codecs.protocol import Evidence, Greedy
+from protscribe.codecs.protocol import Evidence
 from protscribe.data.batch import Batch
 from protscribe.data.collate import Question
 from protscribe.data.lexicon import Lexicon
 from protscribe.generation.constraint import CompiledGrammars, compile_grammars, domains_of
-from protscribe.generation.search import Decoded, Prompts
+from protscribe.generation.lanes import Prompts
 from protscribe.grammar import Grammar, Positions
 from protscribe.nn.decoder import Memory
+from protscribe.transfer import upload
 from protscribe.vocabulary import Token
 
 
 @dataclass(frozen=True)
 class Asking:
     """How answers are sought. ``draws``: sampled prefixes or answers a question; ``seed``: of the samples;
-    ``prefixes``: of a number's digits that are followed beyond the leading ones.
+    ``prefixes``: of a number's digits that are followed beyond the leading ones; ``rounds``: passes over an answer of one
+    token a residue, of which the first sees none of it (see :mod:`protscribe.generation.dense`); ``exact``: whether
+    sets of at most 512 possible answers are enumerated instead of drawn from: ``"cheap"`` where that takes no longer,
+    ``"always"`` or ``"never"``. ``columns``: tokens of prompts and answers that
+    are held at once while answers are written one after the other, which bounds the memory that takes; 0 is what suits the
+    device. ``width``: columns a pass may read of the greedy answers that have one token a residue (see
+    :func:`protscribe.generation.search.walk`).
 
     A question's samples depend on the seed, its task and its sequences, never on the batch it stands in.
     """
@@ -35,6 +42,10 @@ class Asking:
     draws: int = 16
     seed: int = 0
     prefixes: int = 16
+    rounds: int = 1
+    exact: Literal["cheap", "always", "never"] = "cheap"
+    columns: int = 0
+    width: int = 16
 
 
 class Answered(NamedTuple):
@@ -46,12 +57,16 @@ class Answered(NamedTuple):
 
 @dataclass(frozen=True)
 class Group:
-    """Questions that need the same evidence, with their memories in equal groups and their grammars compiled."""
+    """Questions that need the same evidence, in the order of their memories, and their grammars compiled.
+
+    ``memory_of`` says which of the group's memories each question is about.
+    """
 
     questions: tuple[Question, ...]
     plain_grammars: tuple[Grammar, ...]
     lexicon: Lexicon
     memory: Memory
+    memory_of: tuple[int, ...]
     prompts: Prompts
     grammars: CompiledGrammars
 
@@ -63,15 +78,15 @@ class Group:
         ]
         return self.lexicon.tokens(numbers, self.questions[row].record, chains or (0,))
 
-    def greedy(self, row: int, decoded: Decoded, at: int) -> Greedy:
-        numbers = decoded.choices_BT[at, : int(decoded.lengths_B[at])].tolist()
-        return Greedy(self.tokens(row, numbers), float(decoded.log_probability_B[at]))
+    @property
+    def sizes(self) -> list[int]:
+        """The ranks of each row's first domain, known to the host."""
+        return [len(domains_of(grammar)[0].tokens()) for grammar in self.plain_grammars]
 
 
 def group_questions(lexicon: Lexicon, batch: Batch, memory: Memory, places: Sequence[int]) -> Group:
-    """The questions at ``places`` of a batch. ``memory`` holds the batch's K memories."""
+    """The questions at ``places`` of a batch, in the order of their memories. ``memory`` holds the batch's K memories."""
     questions = tuple(batch.questions[place] for place in places)
-    rows = torch.tensor(list(places), device=batch.tokens_BT.device)
     plain = tuple(question.task.codec.grammar(question.record) for question in questions)
     choices = len(lexicon.vocabulary) + (memory.mask_KM.shape[1] if lexicon.positions == "pointers" else 0)
     aligned_from, aligned_count = [], []
@@ -81,29 +96,55 @@ def group_questions(lexicon: Lexicon, batch: Batch, memory: Memory, places: Sequ
         aligned_from.append(sum(record.lengths[:chain]) if codec.dense else -1)
         aligned_count.append(record.lengths[chain] if codec.dense else 0)
     device = batch.tokens_BT.device
+    asked, memory_of = choose_memories(memory, [batch.memory_of[place] for place in places])
+
+    def uploaded(numbers: Sequence[int]) -> Tensor:
+        return upload(torch.tensor(numbers), device)
+
+    rows = uploaded(list(places))
     start_B = batch.start_B[rows]
     width = max(len(question.task.conditions) for question in questions) + 2
     return Group(
         questions=questions,
         plain_grammars=plain,
         lexicon=lexicon,
-        memory=arrange_memory(memory, [batch.memory_of[place] for place in places]),
+        memory=asked,
+        memory_of=tuple(memory_of),
         prompts=Prompts(
             batch.tokens_BT[rows, :width],
             start_B,
-            torch.tensor(aligned_from, device=device),
-            torch.tensor(aligned_count, device=device),
+            uploaded(aligned_from),
+            uploaded(aligned_count),
         ),
         grammars=compile_grammars(plain, lexicon, [q.record for q in questions], choices, device),
     )
 
 
-def arrange_memory(memory: Memory, memory_of: Sequence[int]) -> Memory:
-    """One memory a group of neighbouring rows where the groups are equal, else one a row (copied)."""
-    groups = [(place, len(list(rows))) for place, rows in itertools.groupby(memory_of)]
-    if len({count for _, count in groups}) > 1:
-        groups = [(place, 1) for place in memory_of]
-    wanted = [place for place, _ in groups]
-    if wanted == list(range(len(memory.mask_KM))):
-        return memory
-    return memory.pick(torch.tensor(wanted, device=memory.mask_KM.device))
+def choose_memories(memory: Memory, memory_of: Sequence[int]) -> tuple[Memory, list[int]]:
+    """The memories that are asked, and which of them each question asks. Nothing is copied where they are neighbours."""
+    wanted = list(dict.fromkeys(memory_of))
+    place_of = {place: at for at, place in enumerate(wanted)}
+    if wanted == list(range(wanted[0], wanted[-1] + 1)):
+        chosen = memory.span(wanted[0], wanted[-1] + 1)
+    else:
+        chosen = memory.pick(upload(torch.tensor(wanted), memory.mask_KM.device))
+    return chosen, [place_of[place] for place in memory_of]
+
+
+def even_out(places: Sequence[int], memory_of: Sequence[int]) -> list[int]:
+    """The places in the order of their memories, as many of each memory: the last of one with fewer stands there again.
+
+    A pass over one row a question needs equal groups; asking a question twice is cheaper than copying its memory.
+
+    >>> even_out([0, 1, 2], memory_of=[0, 1, 0])
+    [0, 2, 1, 1]
+    """
+    groups: dict[int, list[int]] = {}
+    for place in places:
+        groups.setdefault(memory_of[place], []).append(place)
+    most = max(map(len, groups.values()))
+    return [
+        place
+        for memory in sorted(groups)
+        for place in groups[memory] + groups[memory][-1:] * (most - len(groups[memory]))
+    ]

@@ -7,21 +7,48 @@ places of a memory, H heads, G key-value heads, E width of a head, D width.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 
+class Turns(NamedTuple):
+    """Cosine and sine, ``[B, Q, 1, 1, E / 2]`` float32, of every column's rotary angles: one table serves all layers."""
+
+    cos: Tensor
+    sin: Tensor
+
+    @classmethod
+    def of(cls, columns_BQ: Tensor, size: int) -> Turns:
+        half = size // 2
+        speeds_E = 10_000.0 ** (-torch.arange(half, device=columns_BQ.device, dtype=torch.float32) / half)
+        angles = columns_BQ[:, :, None, None, None].float() * speeds_E
+        return cls(angles.cos(), angles.sin())
+
+    def apply(self, states_BQNHE: Tensor) -> Tensor:
+        """Rotary position embedding (Su et al. 2021): dot products then depend on the distance of columns only."""
+        cos, sin = self.cos.to(states_BQNHE.dtype), self.sin.to(states_BQNHE.dtype)
+        first, second = states_BQNHE.chunk(2, dim=-1)
+        return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)
+
+
 def rotate(states_BHQE: Tensor, columns_BQ: Tensor) -> Tensor:
-    """Rotary position embedding (Su et al. 2021): dot products then depend on the distance of columns only."""
-    half = states_BHQE.shape[-1] // 2
-    speeds_E = 10_000.0 ** (-torch.arange(half, device=states_BHQE.device, dtype=torch.float32) / half)
-    angles_BQE = columns_BQ[..., None].float() * speeds_E
-    cos = angles_BQE.cos()[:, None].to(states_BHQE.dtype)
-    sin = angles_BQE.sin()[:, None].to(states_BHQE.dtype)
-    first, second = states_BHQE[..., :half], states_BHQE[..., half:]
-    return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)
+    """Rotary position embedding of one set of heads."""
+    turns = Turns.of(columns_BQ, states_BHQE.shape[-1])
+    return turns.apply(states_BHQE.transpose(1, 2)[:, :, None])[:, :, 0].transpose(1, 2)
+
+
+class Reading(NamedTuple):
+    """The columns that a pass of the decoder reads, and what every layer needs to know of them.
+
+    ``seen_B1QT`` says which cached columns each one sees; ``None``: there is no cache, the columns see those up to themselves.
+    """
+
+    columns_BQ: Tensor
+    turns: Turns
+    seen_B1QT: Tensor | None
 
 
 @dataclass
@@ -63,27 +90,26 @@ class SelfAttention(nn.Module):
         self.project = nn.Linear(width, 3 * width, bias=False)
         self.out = nn.Linear(width, width, bias=False)
 
-    def forward(self, states_BQD: Tensor, columns_BQ: Tensor, cache: Cache | None = None) -> Tensor:
+    def forward(self, states_BQD: Tensor, reading: Reading, cache: Cache | None = None) -> Tensor:
         rows, length, width = states_BQD.shape
-        queries, keys, values = (
-            part.view(rows, length, self.heads, self.size)
-            for part in self.project(states_BQD).split(width, dim=-1)
-        )
-        queries_BHQE = rotate(queries.transpose(1, 2), columns_BQ)
-        keys_BHQE = rotate(keys.transpose(1, 2), columns_BQ)
-        if cache is None:
+        heads = self.project(states_BQD).view(rows, length, 3, self.heads, self.size)
+        queries_BQHE, keys_BQHE = reading.turns.apply(heads[:, :, :2]).unbind(2)
+        values_BQHE = heads[:, :, 2]
+        if cache is None or reading.seen_B1QT is None:
             mixed = scaled_dot_product_attention(
-                queries_BHQE, keys_BHQE, values.transpose(1, 2), is_causal=True
+                queries_BQHE.transpose(1, 2),
+                keys_BQHE.transpose(1, 2),
+                values_BQHE.transpose(1, 2),
+                is_causal=True,
             )
         else:
-            cache.write(keys_BHQE.transpose(1, 2), values, columns_BQ)
-            columns_T = torch.arange(cache.keys_BTHE.shape[1], device=columns_BQ.device)
-            seen_B1QT = (columns_T <= columns_BQ[..., None])[:, None]
+            cache.write(keys_BQHE, values_BQHE, reading.columns_BQ)
+            seen = reading.seen_B1QT.shape[-1]
             mixed = scaled_dot_product_attention(
-                queries_BHQE,
-                cache.keys_BTHE.transpose(1, 2),
-                cache.values_BTHE.transpose(1, 2),
-                attn_mask=seen_B1QT,
+                queries_BQHE.transpose(1, 2),
+                cache.keys_BTHE[:, :seen].transpose(1, 2),
+                cache.values_BTHE[:, :seen].transpose(1, 2),
+                attn_mask=reading.seen_B1QT,
             )
         return self.out(mixed.transpose(1, 2).reshape(rows, length, width))
 
@@ -112,9 +138,9 @@ class MemoryProjection(nn.Module):
 class CrossAttention(nn.Module):
     """Attention of the text to the memory.
 
-    Rows that ask the same memory stand next to each other, the same number for each, so ``B = K * R``.
-    Cross-attention has no causal order: the R rows of a memory form one long query, and the memory is never
-    copied.
+    Rows that ask the same memory stand next to each other, the same number for each, so ``B = K * R``. Cross-attention has
+    no causal order, so the R rows of a memory form one long query, and so do all heads that share keys and values: nothing
+    is copied, neither for a row nor for a head.
     """
 
     def __init__(self, width: int, heads: int) -> None:
@@ -125,13 +151,14 @@ class CrossAttention(nn.Module):
         self.out = nn.Linear(width, width, bias=False)
 
     def forward(self, states_BQD: Tensor, keys_KGME: Tensor, values_KGME: Tensor, mask_KM: Tensor) -> Tensor:
-        memories = keys_KGME.shape[0]
-        queries_KQHE = self.query(states_BQD).view(memories, -1, self.heads, self.size)
+        memories, groups = keys_KGME.shape[:2]
+        sharing = self.heads // groups
+        queries = self.query(states_BQD).view(memories, -1, groups, sharing, self.size).transpose(1, 2)
         mixed = scaled_dot_product_attention(
-            queries_KQHE.transpose(1, 2),
+            queries.reshape(memories, groups, -1, self.size),
             keys_KGME,
             values_KGME,
             attn_mask=mask_KM[:, None, None, :],
-            enable_gqa=keys_KGME.shape[1] != self.heads,
         )
-        return self.out(mixed.transpose(1, 2).reshape(states_BQD.shape))
+        mixed = mixed.view(memories, groups, -1, sharing, self.size).transpose(1, 2)
+        return self.out(mixed.reshape(states_BQD.shape))

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from protscribe.nn.attention import Cache, CrossAttention, MemoryProjection, SelfAttention
+from protscribe.nn.attention import Cache, CrossAttention, MemoryProjection, Reading, SelfAttention, Turns
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,16 @@ class Memory:
             tuple((keys[memory_of_B], values[memory_of_B]) for keys, values in self.projected),
             None if self.pointer_keys_KMD is None else self.pointer_keys_KMD[memory_of_B],
             self.summary_KD[memory_of_B],
+        )
+
+    def span(self, first: int, stop: int) -> Memory:
+        """Memories ``first`` to ``stop - 1``: views, nothing is copied."""
+        return Memory(
+            self.states_KMD[first:stop],
+            self.mask_KM[first:stop],
+            tuple((keys[first:stop], values[first:stop]) for keys, values in self.projected),
+            None if self.pointer_keys_KMD is None else self.pointer_keys_KMD[first:stop],
+            self.summary_KD[first:stop],
         )
 
 
@@ -69,13 +79,13 @@ class Layer(nn.Module):
     def forward(
         self,
         states_BQD: Tensor,
-        columns_BQ: Tensor,
+        reading: Reading,
         keys_KGME: Tensor,
         values_KGME: Tensor,
         mask_KM: Tensor,
         cache: Cache | None,
     ) -> Tensor:
-        states = states_BQD + self.dropout(self.self_attention(self.self_norm(states_BQD), columns_BQ, cache))
+        states = states_BQD + self.dropout(self.self_attention(self.self_norm(states_BQD), reading, cache))
         crossed = self.cross_attention(self.cross_norm(states), keys_KGME, values_KGME, mask_KM)
         states = states + self.dropout(crossed)
         fed = self.feed_out(nn.functional.gelu(self.feed_in(self.feed_norm(states))))
@@ -187,12 +197,14 @@ class Decoder(nn.Module):
             means.append((states_KMD * chosen_KM[..., None]).sum(1) / count_K1)
         return self.summary_in(torch.cat(means, dim=-1))
 
-    def embed(self, tokens_BQ: Tensor, aligned_BQ: Tensor, memory: Memory) -> Tensor:
+    def embed(self, tokens_BQ: Tensor, aligned_BQ: Tensor, memory: Memory, pointing: bool = True) -> Tensor:
         """Token states: a symbol's row of the table, or the pointed residue's state; plus the aligned
         residue's state and the summary of the whole memory.
+
+        ``pointing=False`` promises that no token points, which saves looking.
         """
         states = self.table(tokens_BQ.clamp(max=self.vocabulary - 1))
-        if self.pointer_in is not None:
+        if self.pointer_in is not None and pointing:
             places_BQ = (tokens_BQ - self.vocabulary).clamp(min=0)
             pointed = self.pointer_in(take_places(memory.states_KMD, places_BQ))
             states = torch.where((tokens_BQ >= self.vocabulary)[..., None], pointed, states)
@@ -208,20 +220,26 @@ class Decoder(nn.Module):
         memory: Memory,
         columns_BQ: Tensor | None = None,
         caches: list[Cache] | None = None,
+        *,
+        seen: int | None = None,
+        pointing: bool = True,
     ) -> Tensor:
         """Hidden states ``[B, Q, D]`` of the columns given; the B rows stand in equal groups, one a memory.
 
         Without caches the columns are 0..Q-1 and each sees those up to itself. With caches (one a layer) the columns
-        ``columns_BQ`` are written there and see all that was written before them.
+        ``columns_BQ`` are written there and see all that was written before them; ``seen`` bounds the columns written so
+        far where the host knows, so that the rest of the cache is not read. For ``pointing`` see :meth:`embed`.
         """
         if columns_BQ is None:
             columns_BQ = torch.arange(tokens_BQ.shape[1], device=tokens_BQ.device).expand(tokens_BQ.shape)
-        states = self.dropout(self.embed(tokens_BQ, aligned_BQ, memory))
+        reading = Reading(columns_BQ, Turns.of(columns_BQ, self.width // self.heads), None)
+        if caches:
+            columns_T = torch.arange(seen or caches[0].keys_BTHE.shape[1], device=columns_BQ.device)
+            reading = reading._replace(seen_B1QT=(columns_T <= columns_BQ[..., None])[:, None])
+        states = self.dropout(self.embed(tokens_BQ, aligned_BQ, memory, pointing))
         for place, layer in enumerate(self.layers):
             keys, values = memory.projected[place % len(memory.projected)]
-            states = layer(
-                states, columns_BQ, keys, values, memory.mask_KM, caches[place] if caches else None
-            )
+            states = layer(states, reading, keys, values, memory.mask_KM, caches[place] if caches else None)
         return self.norm(states)
 
     def choices(self, states_BQD: Tensor, memory: Memory) -> Tensor:
