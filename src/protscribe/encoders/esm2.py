@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor, nn
 
 from protscribe.alphabet import RESIDUES
+from protscribe.encoders import esm_inference
 from protscribe.encoders.pretrained import find, load_pretrained, read_config
 from protscribe.encoders.tokens import ResidueTokens, attended
 from protscribe.errors import CheckpointError, Where
@@ -22,6 +23,9 @@ CLS, PAD, EOS, MASK = 0, 1, 2, 32
 TOKENS = tuple(4 + LETTERS.index(letter) for letter in RESIDUES)
 TRAINED = 1022
 """ESM-2 and ESM-1b were trained on crops of so many residues."""
+
+HOMES = ("transformers.models.esm.modeling_esm",)
+"""Where the model's own layers are defined."""
 
 UNUSED = ("pooler", "contact_head")
 KEYWORDS = {
@@ -129,8 +133,24 @@ class Esm2Encoder(nn.Module):
         """See :class:`~protscribe.encoders.protocol.Encoder`."""
         tokens_NT, mask_NT = self.tokens(residues_NL, mask_NL)
         embedded_NTD = self.model.embeddings(input_ids=tokens_NT, attention_mask=mask_NT.long())
-        states = self.model(inputs_embeds=embedded_NTD, attention_mask=attended(mask_NT)).last_hidden_state
-        return self.tokens.take(states, mask_NL)
+        if self._is_plain() and esm_inference.applies(self.model, HOMES):
+            states_NTD = self._infer(embedded_NTD, mask_NT)
+        else:
+            prepared = attended(mask_NT)
+            states_NTD = self.model(inputs_embeds=embedded_NTD, attention_mask=prepared).last_hidden_state
+        return self.tokens.take(states_NTD, mask_NL)
+
+    def _is_plain(self) -> bool:
+        """Whether it is an encoder whose layers share one rotary table, which not every version of transformers gives."""
+        return hasattr(self.model, "rotary_embeddings") and not self.model.config.is_decoder
+
+    def _infer(self, embedded_NTD: Tensor, mask_NT: Tensor) -> Tensor:
+        rotary, heads = self.model.rotary_embeddings, self.model.config.num_attention_heads
+        layers = [_parts(layer) for layer in self.model.encoder.layer]
+        speeds = None if rotary is None else rotary.inv_freq
+        states_NTD = esm_inference.run(layers, heads, speeds, embedded_NTD, mask_NT)
+        normed: Tensor = self.model.encoder.emb_layer_norm_after(states_NTD)
+        return normed
 
     def blocks(self) -> Sequence[nn.Module]:
         return list(self.model.encoder.layer)
@@ -141,6 +161,20 @@ class Esm2Encoder(nn.Module):
 
     def to_plain(self) -> dict[str, Any]:
         return {"kind": self.kind, **self.plain}
+
+
+def _parts(layer: Any) -> esm_inference.Layer:
+    attention = layer.attention
+    return esm_inference.Layer(
+        attention_norm=attention.LayerNorm,
+        query=attention.self.query,
+        key=attention.self.key,
+        value=attention.self.value,
+        out=attention.output.dense,
+        feed_norm=layer.LayerNorm,
+        expand=layer.intermediate.dense,
+        shrink=layer.output.dense,
+    )
 
 
 def check_folder(folder: Path) -> None:

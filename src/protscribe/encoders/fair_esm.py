@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from protscribe.encoders import esm_inference
 from protscribe.encoders.esm2 import CLS, EOS, PAD, TOKENS, TRAINED, Esm2Encoder
 from protscribe.encoders.pretrained import check_finite, check_tensors
 from protscribe.encoders.tokens import ResidueTokens
@@ -22,6 +23,9 @@ from protscribe.errors import CheckpointError, Where
 
 KEPT_IN_TRAINING = 1 - 0.15 * 0.8
 """Share of embeddings that masking left alone when ESM-2 was trained: it scales those of a protein without masks."""
+
+HOMES = ("esm.model.esm2", "esm.modules", "esm.multihead_attention", "esm.rotary_embedding")
+"""Where the package's layers are defined."""
 
 UNUSED = ("lm_head", "contact_head")
 FIXED = {
@@ -129,12 +133,31 @@ class FairEsmEncoder(nn.Module):
         states_NTD = self.model.embed_tokens(tokens_NT)
         if self.plain["token_dropout"]:
             states_NTD = states_NTD * KEPT_IN_TRAINING
+        if esm_inference.applies(self.model, HOMES):
+            return self.tokens.take(self._infer(states_NTD, mask_NT), mask_NL)
         states_TND = (states_NTD * mask_NT[..., None]).transpose(0, 1)
+        turns = self._turns(tokens_NT.shape[1])
         for layer in self.model.layers:
-            # The package keeps the last rotary table: one made in inference mode would spoil a later training step.
-            layer.self_attn.rot_emb._seq_len_cached = None
+            # The package makes a table for each layer, in float32 whatever the weights are, and keeps the last one: made in
+            # inference mode it would spoil a later training step.
+            rotary = layer.self_attn.rot_emb
+            rotary._seq_len_cached, (rotary._cos_cached, rotary._sin_cached) = len(states_TND), turns
             states_TND, _ = layer(states_TND, self_attn_padding_mask=~mask_NT)
         return self.tokens.take(self.model.emb_layer_norm_after(states_TND).transpose(0, 1), mask_NL)
+
+    def _infer(self, states_NTD: Tensor, mask_NT: Tensor) -> Tensor:
+        layers = [_parts(layer) for layer in self.model.layers]
+        speeds = self.model.layers[0].self_attn.rot_emb.inv_freq
+        states_NTD = esm_inference.run(layers, self.plain["heads"], speeds, states_NTD, mask_NT)
+        normed: Tensor = self.model.emb_layer_norm_after(states_NTD)
+        return normed
+
+    def _turns(self, length: int) -> tuple[Tensor, Tensor]:
+        """Cosine and sine of every place's rotary angles, ``[1, T, E]``, computed in float32."""
+        speeds = self.model.layers[0].self_attn.rot_emb.inv_freq.float()
+        angles = torch.arange(length, device=speeds.device)[:, None] * speeds.repeat(2)
+        dtype = self.model.embed_tokens.weight.dtype
+        return angles.cos()[None].to(dtype), angles.sin()[None].to(dtype)
 
     def blocks(self) -> Sequence[nn.Module]:
         return list(self.model.layers)
@@ -145,6 +168,20 @@ class FairEsmEncoder(nn.Module):
 
     def to_plain(self) -> dict[str, Any]:
         return {"kind": self.kind, **self.plain}
+
+
+def _parts(layer: Any) -> esm_inference.Layer:
+    attention = layer.self_attn
+    return esm_inference.Layer(
+        attention_norm=layer.self_attn_layer_norm,
+        query=attention.q_proj,
+        key=attention.k_proj,
+        value=attention.v_proj,
+        out=attention.out_proj,
+        feed_norm=layer.final_layer_norm,
+        expand=layer.fc1,
+        shrink=layer.fc2,
+    )
 
 
 def _read_pt(path: Path) -> tuple[dict[str, Any], Any, Where]:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from protscribe.alphabet import PAD_RESIDUE, RESIDUES
 from protscribe.errors import SequenceError
+from protscribe.transfer import is_true
 
 
 class ResidueTokens(nn.Module):
@@ -44,7 +45,7 @@ class ResidueTokens(nn.Module):
         depends on the data, and the data are looked at only where the batch is wider than ``most``.
         """
         if self.most is not None and residues_NL.shape[1] > self.most:
-            if bool(mask_NL[:, self.most :].any()):
+            if is_true("places", mask_NL[:, self.most :].any()):
                 raise SequenceError(
                     "seq.too_long",
                     f"this encoder has places for {self.most} residues, got a protein of {int(mask_NL.sum(1).max())}; "
