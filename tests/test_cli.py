@@ -254,7 +254,8 @@ def test_help_of_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_help_lists_a_users_own_groups(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "--help", "--config-dir", "my_configs"]) == DONE
-    assert "mixture=demo|mine" in capsys.readouterr().out
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if "mixture=" in line)
+    assert "mine" in line.split("mixture=")[1].split()[0].split("|")
 
 
 def test_composing_can_be_looked_at_without_running(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -308,3 +309,76 @@ def test_what_the_library_logs_is_heard_and_no_logger_is_left_silent(capsys):
     for name in ("protscribe.progress", "protscribe.evaluation.run", "protscribe.data.source"):
         assert not logging.getLogger(name).disabled
     assert "there is no such bundle" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def small_bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A bundle of random weights with tasks of every kind, saved once."""
+    from protscribe.checkpoint import save_bundle
+    from tests.small import make_bundle
+
+    bundle, folder = make_bundle(), tmp_path_factory.mktemp("small") / "bundle"
+    save_bundle(folder, model=bundle.model, lexicon=bundle.lexicon, tasks=bundle.tasks)
+    return str(folder)
+
+
+def ask(bundle: str, *overrides: str) -> int:
+    return main(["predict", f"bundle={bundle}", "input=in.fasta", "device=cpu", "progress=false", *overrides])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "column", "expected"),
+    [
+        (["tasks=enzyme", "n_best=3"], "rank", ["1", "2", "3"] * 2),
+        (["tasks=fold", "n_best=2", "search=diverse", "search.width=6", "search.groups=3"], "readout", ["diverse beam"] * 4),
+        (["tasks=fold", "n_best=2", "search=sample", "search.temperature=3"], "readout", ["sample"] * 4),
+        (["tasks=enzyme", "prefix=2.1"], "prediction", ["2.1.1"] * 2),
+        (["tasks=enzyme", "candidates=[2.1.1]"], "prediction", ["2.1.1"] * 2),
+        (["tasks=place", "candidates=inside"], "score", ["1"] * 2),
+        (["tasks=sites", "prefix=[3]", "readout=greedy"], "readout", ["greedy"] * 2),
+        (["tasks=fold", "probabilities=true", "readout=greedy"], "readout", ["greedy"] * 2),
+    ],
+)  # fmt: skip
+def test_alternatives_candidates_and_prefixes(
+    small_bundle: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: list[str], column: str, expected: list[str]
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    Path("in.fasta").write_text(">a\nMKSTAYIAKS\n>b\nSASST\n")
+    assert ask(small_bundle, *overrides, "output=out.csv") == DONE
+    rows = list(csv.DictReader(Path("out.csv").read_text().splitlines()))
+    assert [row[column] for row in rows] == expected
+
+
+@pytest.mark.parametrize(
+    ("overrides", "status", "code", "said"),
+    [
+        (["n_best=0"], USAGE, "config.value", "1 or more"),
+        (["n_best=two"], USAGE, "config.type", "n_best"),
+        (["search=bream", "n_best=2"], USAGE, "config.unknown_key", "did you mean 'beam'"),
+        (["search.widht=3", "n_best=2"], USAGE, "config.unknown_key", "width"),
+        (["search=sample", "search.temperature=0", "n_best=2"], USAGE, "config.value", "above 0"),
+        (["search=diverse", "search.width=7", "n_best=2"], USAGE, "config.value", "multiple"),
+        (["search=sample"], USAGE, "config.value", "n_best"),
+        (["prefix=H"], USAGE, "config.value", "one task"),
+        (["tasks=enzyme", "prefix=3.10"], USAGE, "config.value", "'3'"),
+        (["tasks=enzyme", "prefix=2.10"], USAGE, "config.value", "'2.10'"),
+        (["tasks=place", "candidates=[insid]"], USAGE, "config.value", "did you mean 'inside'"),
+        (["tasks=place", "candidates=[]"], USAGE, "config.value", "at least one"),
+        (["tasks=place", "candidates=[inside]", "n_best=2"], USAGE, "config.value", "neither"),
+        (["tasks=fold", "prefix=H", "readout=risk"], USAGE, "config.value", "leave one out"),
+        (["tasks=sites", "prefix=[9]"], REJECTED, None, "out.csv.rejected.csv"),
+    ],
+)
+def test_wrong_wishes_are_told(
+    small_bundle: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    overrides: list[str], status: int, code: str | None, said: str,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    Path("in.fasta").write_text(">a\nMKSTAYIASKS\n>b\nSASST\n")
+    assert ask(small_bundle, *overrides, "output=out.csv") == status
+    told = capsys.readouterr().err
+    assert said in told
+    assert "Traceback" not in told
+    if code is not None:
+        assert f"[{code}]" in told
+        assert not Path("out.csv").exists()

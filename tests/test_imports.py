@@ -48,23 +48,29 @@ RULES = {
     "usage": Rule(f"{CORE} configuration catalogue"),
     "progress": Rule("", "rich"),
     "planning": Rule(QUESTIONS),
-    "predictions": Rule(QUESTIONS, "pandas"),
-    "outputs": Rule(f"{QUESTIONS} predictions outputs", "pyarrow"),
-    "outputs.run": Rule(f"{QUESTIONS} data outputs predictions progress generation predictor"),
+    "prefix": Rule(QUESTIONS),
+    "alternatives": Rule("", "pandas"),
+    "predictions": Rule(f"{QUESTIONS} alternatives", "pandas"),
+    "outputs": Rule(f"{QUESTIONS} alternatives predictions outputs", "pyarrow"),
+    "outputs.run": Rule(f"{QUESTIONS} data outputs predictions progress generation predictor shortlist"),
     "inspection": Rule(f"{QUESTIONS} catalogue checkpoint", "rich"),
     # Data.
     "data": Rule(f"{QUESTIONS} data", "numpy pyarrow"),
-    "data.batch": Rule("", "torch"),
+    "data.batch": Rule("transfer", "torch"),
     "data.collate": Rule(f"{QUESTIONS} data", "numpy torch"),
     "data.datamodule": Rule(f"{QUESTIONS} data", "numpy torch lightning"),
     # Networks: they know no task.
     "nn": Rule("errors vocabulary data.batch nn", "torch"),
     "encoders": Rule(
-        "errors alphabet encoders nn", "torch transformers tokenizers safetensors huggingface_hub peft esm"
+        "errors alphabet encoders nn transfer",
+        "torch transformers tokenizers safetensors huggingface_hub peft esm",
     ),
     "architecture": Rule("errors data.lexicon encoders nn", "torch"),
     "devices": Rule("errors", "torch"),
-    "generation": Rule(f"{QUESTIONS} data.batch data.collate data.lexicon nn generation", "numpy torch"),
+    "transfer": Rule("", "numpy torch"),
+    "generation": Rule(
+        f"{QUESTIONS} data.batch data.collate data.lexicon nn generation transfer", "numpy torch"
+    ),
     "checkpoint": Rule(f"{MODEL} checkpoint protscribe", "torch yaml safetensors"),
     "checkpoint.folder": Rule("errors"),
     "checkpoint.manifest": Rule("errors documents"),
@@ -72,10 +78,12 @@ RULES = {
     "checkpoint.hub": Rule("errors checkpoint", "huggingface_hub"),
     # What uses a model.
     "inquiry": Rule(f"{MODEL} generation planning", "numpy torch"),
+    "shortlist": Rule(f"{MODEL} generation inquiry planning prefix alternatives predictions"),
     "predictor": Rule(
-        f"{MODEL} data generation checkpoint inquiry planning predictions inspection progress", "torch"
+        f"{MODEL} data generation checkpoint inquiry shortlist planning prefix alternatives predictions inspection progress",
+        "torch",
     ),
-    "training": Rule(f"{MODEL} data generation training configuration", "torch lightning"),
+    "training": Rule(f"{MODEL} data generation training configuration transfer", "torch lightning"),
     "training.run": Rule(
         f"{MODEL} data generation training configuration checkpoint evaluation predictor", "torch lightning"
     ),
@@ -102,7 +110,8 @@ IMPORTERS = ("configuration",)
 
 LIGHT = (
     "", "errors", "records", "alphabet", "vocabulary", "grammar", "documents", "codecs", "task", "catalogue", "configuration",
-    "cli", "progress", "planning", "predictions", "inspection", "outputs", "checkpoint", "data.readers", "data.source",
+    "cli", "progress", "planning", "prefix", "alternatives", "predictions",
+    "generation.settings", "inspection", "outputs", "checkpoint", "data.readers", "data.source",
     "data.mixture", "data.batching", "data.lexicon",
 )  # fmt: skip
 """Modules whose import must load none of :data:`HEAVY`, neither themselves nor through others."""

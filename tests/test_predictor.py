@@ -443,3 +443,24 @@ def test_predictions_are_typed(predictor):
     assert {name: one.chain for name, one in values.items() if one.chain} == chains
     pair = {one.task: one.chain for one in predictor.predict_many({"a": ("MKTAY", "GSTGST")})}
     assert pair == {"bind": None, "strength": None, "epitope": 2, "interface": 2}
+
+
+def test_equal_proteins_are_encoded_once_and_answered_alike(predictor, monkeypatch):
+    one, two = records(2, seed=9)
+    tasks = [name for name in predictor.tasks if predictor.tasks[name].chains == 1][:3]
+    sequences = [one.sequence, two.sequence, one.sequence, one.sequence]
+    encoded = []
+    encoder = predictor._model.encoder
+    forward = encoder.forward
+
+    def counting(residues_NL, mask_NL):
+        encoded.append(len(residues_NL))
+        return forward(residues_NL, mask_NL)
+
+    monkeypatch.setattr(encoder, "forward", counting)
+    answers = predictor.predict_many(sequences, tasks)
+    assert sum(encoded) == 2
+    assert [answer.id for answer in answers] == [id for id in "1234" for _ in tasks]
+    for place, name in enumerate(tasks):
+        same = [answers[place + len(tasks) * row].value for row in (0, 2, 3)]
+        assert same[0] == same[1] == same[2], name

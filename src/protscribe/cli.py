@@ -241,6 +241,7 @@ def check(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
         from protscribe.outputs import predict_file
 
         settings["tasks"] = _several(settings.get("tasks"))
+        settings["candidates"] = _several(settings.get("candidates"))
         check_call(predict_file, settings)
     elif name == "evaluate":
         from protscribe.evaluation.run import evaluate
@@ -333,7 +334,7 @@ def _predict(config: dict[str, Any], folder: Path | None) -> int:
     settings = check("predict", config)
     from protscribe.outputs import predict_file
 
-    result = predict_file(**settings)
+    result = predict_file(**settings | {"search": _build(settings["search"])})
     print(f"{result.rows} answers about {result.records} records in {result.seconds:.1f} s")
     for path in result.paths:
         print(f"predictions: {path}")

@@ -5,6 +5,7 @@ A bundle's files are checked against its manifest first, as when it is loaded.
 
 from __future__ import annotations
 
+import html
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from protscribe.codecs.protocol import Readout
-from protscribe.errors import CheckpointError, Where
+from protscribe.errors import CheckpointError, TaskError, Where, nearest
 from protscribe.task import Task
 from protscribe.vocabulary import Vocabulary
 
@@ -196,3 +197,46 @@ def _table(title: str, columns: Sequence[str]) -> Table:
 
 def _add(table: Table, *cells: str) -> None:
     table.add_row(*(escape(cell) for cell in cells))
+
+
+class Tasks(Mapping[str, Task]):
+    """The tasks of a model by name; shown as a table."""
+
+    def __init__(self, tasks: Mapping[str, Task]) -> None:
+        self._tasks = dict(tasks)
+
+    def __getitem__(self, name: str) -> Task:
+        found = self._tasks.get(name)
+        if found is None:
+            raise TaskError(
+                "task.unknown", f"this model has no task {name!r}; {nearest(str(name), self._tasks)}"
+            )
+        return found
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._tasks
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tasks)
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def rows(self) -> list[tuple[str, str, str, str]]:
+        """Name, kind of answer, what goes in, and title, of every task."""
+        return [(name, task.codec.kind, inputs_of(task), task.title) for name, task in self.items()]
+
+    def __repr__(self) -> str:
+        rows = self.rows()
+        widths = [max(map(len, column), default=0) for column in list(zip(*rows, strict=True))[:3]]
+        lines = (
+            "  ".join([*(f"{c:{w}}" for c, w in zip(row[:3], widths, strict=True)), row[3]]) for row in rows
+        )
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        head = "".join(f"<th>{name}</th>" for name in ("task", "answer", "input", "title"))
+        body = "".join(
+            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in self.rows()
+        )
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

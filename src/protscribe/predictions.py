@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
+from protscribe.alternatives import CANDIDATES
 from protscribe.codecs.labels import NONE
 from protscribe.records import Failure, Prediction
 
@@ -25,6 +26,7 @@ MOST_LABEL_COLUMNS = 64
 """Wide tables have a column ``p_<label>`` for every class of these kinds, unless a task has more classes than this."""
 
 WIDE = ("id", "task", "prediction", "score", "score_meaning", "status")
+RANKED = ("rank", "log_probability")
 INTERVAL = ("lower", "upper", "unit")
 REST = ("readout", "residues_used", "residues_given", "off_grammar")
 TIDY = ("id", "task", "position", "residue", "label", "score")
@@ -91,12 +93,16 @@ def _is_one_token(prediction: Prediction) -> bool:
 
 def value_text(prediction: Prediction) -> str:
     """An answer in full, as a table's cell; a task of that kind reads it back."""
-    value = prediction.value
+    return answer_text(prediction.kind, prediction.value)
+
+
+def answer_text(kind: str, value: Any) -> str:
+    """A value of a kind of answer as a table's cell."""
     if isinstance(value, str):
         return value
     if isinstance(value, (int, float)):
         return number_text(value)
-    return ";".join(_item(prediction.kind, item) for item in value) or NONE
+    return ";".join(_item(kind, item) for item in value) or NONE
 
 
 def _item(kind: str, item: Any) -> str:
@@ -150,9 +156,11 @@ def prediction_html(prediction: Prediction) -> str:
         rows.append(("status", prediction.status))
     likeliest = _likeliest(prediction)
     if likeliest:
-        rows.append(("probabilities", likeliest))
+        drawn = "" if prediction.draws is None else f" (from {prediction.draws} drawn answers)"
+        rows.append(("probabilities", likeliest + drawn))
     cells = "".join(f"<tr><th>{_escape(name)}</th><td>{_escape(text)}</td></tr>" for name, text in rows)
-    return f"<table>{cells}</table>{_blocks(prediction)}"
+    others = prediction.alternatives._repr_html_() if prediction.alternatives else ""
+    return f"<table>{cells}</table>{_blocks(prediction)}{others}"
 
 
 def _likeliest(prediction: Prediction, most: int = 6) -> str:
@@ -211,6 +219,28 @@ def wide_row(prediction: Prediction) -> dict[str, Any]:
     return row
 
 
+def is_ranked(prediction: Prediction) -> bool:
+    """Whether a table has a row for each of its alternatives."""
+    return bool(prediction.alternatives) and prediction.readout != CANDIDATES
+
+
+def wide_rows_of(prediction: Prediction) -> list[dict[str, Any]]:
+    """One row, or one for each of the alternatives that were asked for; their score is their probability."""
+    row = wide_row(prediction)
+    if not is_ranked(prediction):
+        return [row]
+    return [
+        {
+            **row,
+            "prediction": one.value,
+            "score": one.probability,
+            "rank": rank,
+            "log_probability": one.log_probability,
+        }
+        for rank, one in enumerate(prediction.alternatives, start=1)
+    ]
+
+
 class PredictionSet(Sequence[Prediction]):
     """Predictions in input order, the records that were rejected, and what was counted on the way.
 
@@ -257,12 +287,14 @@ class PredictionSet(Sequence[Prediction]):
 
     def to_frame(self) -> DataFrame:
         """One row a prediction: ``id``, ``task``, ``prediction`` (typed), ``score`` and its meaning, ``status``; ``lower``,
-        ``upper`` and ``unit`` where there are numbers; how it was read, how many residues were; ``p_<label>`` for classes."""
+        ``upper`` and ``unit`` where there are numbers; how it was read, how many residues were; ``p_<label>`` for classes.
+        Of alternatives one row each, with ``rank`` (from 1) and ``log_probability``."""
         import pandas
 
-        rows = [wide_row(prediction) for prediction in self]
+        rows = [row for prediction in self for row in wide_rows_of(prediction)]
         interval = INTERVAL if any(one.kind == "number" for one in self) else ()
-        known = (*WIDE, *interval, *REST)
+        ranked = RANKED if any(map(is_ranked, self)) else ()
+        known = (*WIDE, *ranked, *interval, *REST)
         chances = dict.fromkeys(name for row in rows for name in row if name.startswith("p_"))
         return pandas.DataFrame(rows, columns=[*known, *chances])
 

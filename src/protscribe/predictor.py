@@ -6,81 +6,41 @@ to save time. What cannot be answered is a :class:`~protscribe.records.Failure` 
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from protscribe.alternatives import Alternatives
 from protscribe.data.collate import Collator
 from protscribe.data.lengths import LengthPolicy
 from protscribe.data.readers import records_from
 from protscribe.data.reading import OnError, Reading, ReadOptions
 from protscribe.devices import find_device
 from protscribe.encoders import Windowed
-from protscribe.errors import ConfigError, InputError, TaskError, nearest
+from protscribe.errors import ConfigError, InputError, nearest
 from protscribe.generation.answering import Answered, Asking, Way
+from protscribe.generation.settings import Search
 from protscribe.inquiry import Inquiry, Outcome, Settings
-from protscribe.inspection import inputs_of
+from protscribe.inspection import Tasks
+from protscribe.nn.execution import Precision, compile_parts, set_precision
 from protscribe.nn.model import Scribe
 from protscribe.planning import MULTIPLE, Refused
 from protscribe.predictions import PredictionSet
+from protscribe.prefix import Prefix
 from protscribe.progress import progress as telling
 from protscribe.records import Failure, Prediction, ProteinRecord
-from protscribe.task import Task
+from protscribe.shortlist import Candidates, Shortlist, Wish
 
 if TYPE_CHECKING:
     from protscribe.checkpoint import Bundle
 
-ON_CPU, ON_GPU = 2048, 32_768
+ON_CPU, ON_GPU = 1024, 32_768
 """Residues of a batch where none are asked for: on a CPU what its caches hold (measured by ``benchmarks/first_light.py``), on a
 GPU what keeps it busy."""
 OVERLAP = 128
 """Residues that neighbouring windows share, at most; a quarter of what an encoder reads where that is less."""
-
-
-class Tasks(Mapping[str, Task]):
-    """The tasks of a model by name; shown as a table."""
-
-    def __init__(self, tasks: Mapping[str, Task]) -> None:
-        self._tasks = dict(tasks)
-
-    def __getitem__(self, name: str) -> Task:
-        found = self._tasks.get(name)
-        if found is None:
-            raise TaskError(
-                "task.unknown", f"this model has no task {name!r}; {nearest(str(name), self._tasks)}"
-            )
-        return found
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._tasks
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._tasks)
-
-    def __len__(self) -> int:
-        return len(self._tasks)
-
-    def rows(self) -> list[tuple[str, str, str, str]]:
-        """Name, kind of answer, what goes in, and title, of every task."""
-        return [(name, task.codec.kind, inputs_of(task), task.title) for name, task in self.items()]
-
-    def __repr__(self) -> str:
-        rows = self.rows()
-        widths = [max(map(len, column), default=0) for column in list(zip(*rows, strict=True))[:3]]
-        lines = (
-            "  ".join([*(f"{c:{w}}" for c, w in zip(row[:3], widths, strict=True)), row[3]]) for row in rows
-        )
-        return "\n".join(lines)
-
-    def _repr_html_(self) -> str:
-        head = "".join(f"<th>{name}</th>" for name in ("task", "answer", "input", "title"))
-        body = "".join(
-            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in self.rows()
-        )
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
 class Predictor:
@@ -90,16 +50,28 @@ class Predictor:
     ----------
     bundle: what :func:`protscribe.checkpoint.load_bundle` gives. device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ...
     asking: how many prefixes or answers are drawn where an answer is read from draws, and their seed.
+    precision: ``"float32"``, or ``"bfloat16"``: the bundle's own weights are cast, which halves memory and is faster on a GPU
+        (on a CPU without bfloat16 products it is slower). compile: compile encoders and decoder when first used, which takes a
+        minute or more and pays for large inputs; answers stay the same.
     """
 
     def __init__(
-        self, bundle: Bundle, device: str | torch.device = "auto", asking: Asking | None = None
+        self,
+        bundle: Bundle,
+        device: str | torch.device = "auto",
+        asking: Asking | None = None,
+        *,
+        precision: Precision = "float32",
+        compile: bool = False,
     ) -> None:
         self.bundle = bundle
         self.device = find_device(str(device))
         self.asking = asking or Asking()
         self.tasks = Tasks(bundle.tasks)
         self._model = bundle.model.to(self.device).eval()
+        set_precision(self._model, precision)
+        if compile:
+            compile_parts(self._model.encoder, self._model.molecule_encoder, self._model.decoder)
         encoder: Any = self._model.encoder
         self.limit: int | None = encoder.limit
         # Windows are a way to run the same encoder, not another model: parts and weights are shared.
@@ -119,6 +91,8 @@ class Predictor:
         revision: str | None = None,
         local_files_only: bool = False,
         asking: Asking | None = None,
+        precision: Precision = "float32",
+        compile: bool = False,
     ) -> Predictor:
         """The predictor of a bundle folder or a Hub name ``org/name``.
 
@@ -129,7 +103,7 @@ class Predictor:
 
         found = find_device(device)
         loaded = load_bundle(bundle, device=str(found), revision=revision, local_files_only=local_files_only)
-        return cls(loaded, found, asking)
+        return cls(loaded, found, asking, precision=precision, compile=compile)
 
     def predict(
         self,
@@ -138,14 +112,68 @@ class Predictor:
         *,
         long: LengthPolicy = "error",
         readout: Way | None = None,
+        probabilities: bool = False,
+        candidates: Candidates | None = None,
+        prefix: Prefix | None = None,
         smiles: str | None = None,
         **fields: str,
     ) -> Prediction:
         """One answer about one protein: a sequence, a pair ``(a, b)`` of them, a SeqRecord or a ProteinRecord.
 
-        ``fields`` are the task's conditioning values (``allele="HLA-A02:01"``) and ``smiles`` its molecule. Raises what
-        :meth:`predict_many` collects.
+        ``fields`` are the task's conditioning values (``allele="HLA-A02:01"``) and ``smiles`` its molecule. ``readout``,
+        ``probabilities``, ``candidates`` and ``prefix`` as in :meth:`predict_many`. Raises what that collects.
         """
+        record = self._record(protein, task, smiles, fields)
+        wish = Wish(prefix=prefix, candidates=candidates)
+        return self._one(record, task, self._settings(long, readout, probabilities=probabilities), wish)
+
+    def n_best(
+        self,
+        protein: Any,
+        task: str,
+        n: int = 5,
+        *,
+        search: Search | None = None,
+        prefix: Prefix | None = None,
+        long: LengthPolicy = "error",
+        smiles: str | None = None,
+        **fields: str,
+    ) -> Alternatives:
+        """The ``n`` best whole answers about one protein, with their exact probabilities; fewer where fewer were found.
+
+        ``search`` says how they are sought: :class:`~protscribe.generation.settings.Beam` (the most probable ones; with
+        ``groups`` such as differ from each other) or :class:`~protscribe.generation.settings.Sample` (drawn ones). With a
+        ``prefix`` all begin with it, and probabilities are those given it.
+
+        The best alternative is the most probable *string*. :meth:`predict` reads the answer of least expected error, which
+        for numbers, labels of residues and sets is often another one.
+        """
+        record = self._record(protein, task, smiles, fields)
+        found: Alternatives = self._one(
+            record, task, self._settings(long, None), Wish(n, search, prefix)
+        ).alternatives
+        return found
+
+    def n_best_many(
+        self,
+        inputs: Any,
+        tasks: Sequence[str] | str | None = None,
+        n: int = 5,
+        *,
+        search: Search | None = None,
+        prefix: Prefix | None = None,
+        **how: Any,
+    ) -> PredictionSet:
+        """The ``n`` best answers about many proteins: predictions that hold them as ``alternatives``, and the best as value.
+
+        ``search`` and ``prefix`` as in :meth:`n_best`, ``how`` as in :meth:`predict_many`. Tables of the result have one row
+        an alternative.
+        """
+        return self._many(inputs, tasks, Wish(n, search, prefix), **how)
+
+    def _record(
+        self, protein: Any, task: str, smiles: str | None, fields: Mapping[str, str]
+    ) -> ProteinRecord:
         chosen = self.tasks[task]
         known = [condition.field for condition in chosen.conditions]
         for name in fields:
@@ -155,8 +183,10 @@ class Predictor:
                 )
         record = _one_record(protein)
         given = {name: str(value) for name, value in fields.items()}
-        record = replace(record, fields={**record.fields, **given}, molecule=smiles or record.molecule)
-        (outcome,) = self._outcomes([record], [task], self._settings(long, readout))
+        return replace(record, fields={**record.fields, **given}, molecule=smiles or record.molecule)
+
+    def _one(self, record: ProteinRecord, task: str, settings: Settings, wish: Wish) -> Prediction:
+        (outcome,) = self._outcomes([record], [task], settings, wish)
         if isinstance(outcome, Prediction):
             return outcome
         assert isinstance(outcome, Refused)
@@ -170,6 +200,9 @@ class Predictor:
         on_error: OnError = "collect",
         long: LengthPolicy = "error",
         readout: Way | None = None,
+        probabilities: bool = False,
+        candidates: Candidates | None = None,
+        prefix: Prefix | None = None,
         batch_residues: int | None = None,
         progress: bool = False,
         columns: Mapping[str, str] | None = None,
@@ -185,22 +218,40 @@ class Predictor:
         on_error: ``"collect"`` puts what cannot be answered into the result's ``failures``, ``"raise"`` stops at the first.
         long: what happens to proteins beyond the encoder's limit (see :mod:`protscribe.data.lengths`).
         readout: ``"risk"`` or ``"greedy"`` for all tasks; ``None`` takes each task's own, chosen on validation data.
+        probabilities: give those of greedy answers too, which costs a further pass; answers of least risk have them in any
+            case (see :class:`~protscribe.records.Prediction`).
+        candidates: answers to choose among, of one task: a list for all records, or ``{id: list}``, each written as in a table
+            or as a value. The most probable one is the answer, ``probabilities`` are shares among them, ``alternatives`` hold
+            the absolute ones.
+        prefix: what the answers of one task must begin with, as :mod:`protscribe.prefix` says; they are read greedily.
         batch_residues: residues that are encoded side by side, padding included; less needs less memory, ``None``
             is what suits the device.
         progress: tell how far it is.
         """
+        return self._many(
+            inputs, tasks, Wish(prefix=prefix, candidates=candidates),
+            on_error=on_error, long=long, readout=readout, probabilities=probabilities, batch_residues=batch_residues,
+            progress=progress, columns=columns, options=options,
+        )  # fmt: skip
+
+    def _many(
+        self,
+        inputs: Any,
+        tasks: Sequence[str] | str | None,
+        wish: Wish,
+        *,
+        progress: bool = False,
+        columns: Mapping[str, str] | None = None,
+        options: ReadOptions | None = None,
+        on_error: OnError = "collect",
+        **how: Any,
+    ) -> PredictionSet:
         reading = records_from(inputs, columns=columns, on_error=on_error, options=options or ReadOptions())
-        asked: dict[str, Any] = {
-            "long": long,
-            "readout": readout,
-            "batch_residues": batch_residues,
-            "on_error": on_error,
-        }
         predictions: list[Prediction] = []
         failures: list[Failure] = []
         done, total = 0, len(inputs) if isinstance(inputs, Sized) and not isinstance(inputs, str) else None
         with telling("predict", total, shown=progress) as advance:
-            for outcome in self.stream(reading, tasks, **asked):
+            for outcome in self.stream(reading, tasks, on_error=on_error, wish=wish, **how):
                 if isinstance(outcome, Failure):
                     failures.append(outcome)
                 else:
@@ -218,15 +269,19 @@ class Predictor:
         *,
         long: LengthPolicy = "error",
         readout: Way | None = None,
+        probabilities: bool = False,
         batch_residues: int | None = None,
         on_error: OnError = "collect",
+        wish: Wish | None = None,
     ) -> Iterator[Prediction | Failure]:
         """Answers in input order, in memory bounded by a chunk of some thousand records; failures of ``records`` pass through.
 
-        ``records`` are cleaned ones, as readers give them; the keywords are those of :meth:`predict_many`.
+        ``records`` are cleaned ones, as readers give them; the keywords are those of :meth:`predict_many`, and ``wish`` is
+        what is wished for beyond usual answers.
         """
         items = records.outcomes() if isinstance(records, Reading) else records
-        for outcome in self._outcomes(items, tasks, self._settings(long, readout, batch_residues)):
+        settings = self._settings(long, readout, batch_residues, probabilities)
+        for outcome in self._outcomes(items, tasks, settings, wish or Wish()):
             if isinstance(outcome, Refused):
                 if on_error == "raise":
                     raise outcome.error
@@ -250,31 +305,42 @@ class Predictor:
         return self._inquiry(self._settings(long, way, batch_residues)).evidence(records, self.tasks[task])
 
     def _outcomes(
-        self, items: Iterable[ProteinRecord | Failure], tasks: Sequence[str] | str | None, settings: Settings
+        self,
+        items: Iterable[ProteinRecord | Failure],
+        tasks: Sequence[str] | str | None,
+        settings: Settings,
+        wish: Wish,
     ) -> Iterator[Outcome]:
         names = (
             [tasks] if isinstance(tasks, str) else list(dict.fromkeys(self.tasks if tasks is None else tasks))
         )
         chosen = [self.tasks[name] for name in names]
-        return self._inquiry(settings).outcomes(items, chosen, all_of_them=tasks is not None)
+        wish.check(chosen, settings.readout, settings.probabilities)
+        inquiry = self._inquiry(settings, wish)
+        return inquiry.outcomes(items, chosen, all_of_them=tasks is not None)
 
     def _settings(
-        self, long: LengthPolicy, readout: Way | None, batch_residues: int | None = None
+        self,
+        long: LengthPolicy,
+        readout: Way | None,
+        batch_residues: int | None = None,
+        probabilities: bool = False,
     ) -> Settings:
         usual = ON_CPU if self.device.type == "cpu" else ON_GPU
-        return Settings(long, readout, usual if batch_residues is None else batch_residues)
+        return Settings(long, readout, usual if batch_residues is None else batch_residues, probabilities)
 
-    def _inquiry(self, settings: Settings) -> Inquiry:
-        return Inquiry(
-            model=self._windowed if settings.long == "window" else self._model,
-            lexicon=self.bundle.lexicon,
-            collate=self._collate,
-            device=self.device,
-            readouts=self.bundle.readouts,
-            limit=self.limit,
-            asking=self.asking,
-            settings=settings,
-        )
+    def _inquiry(self, settings: Settings, wish: Wish | None = None) -> Inquiry:
+        parts: dict[str, Any] = {
+            "model": self._windowed if settings.long == "window" else self._model,
+            "lexicon": self.bundle.lexicon,
+            "collate": self._collate,
+            "device": self.device,
+            "readouts": self.bundle.readouts,
+            "limit": self.limit,
+            "asking": self.asking,
+            "settings": settings,
+        }
+        return Shortlist(**parts, wish=wish) if wish else Inquiry(**parts)
 
     def __repr__(self) -> str:
         return f"Predictor on {self.device}, {len(self.tasks)} tasks:\n{self.tasks!r}"

@@ -44,9 +44,16 @@ class Prediction:
     """One typed answer.
 
     ``value`` is the answer in human terms (positions are 1-based). ``score`` lies in 0..1 and means what
-    ``score_meaning`` says. ``probabilities`` maps a label to its probability, or is one value a residue
-    (``residue_set``) or one mapping a residue (``residue_labels``); ``lower`` and ``upper`` bound a number at
-    ``interval_level``. ``off_grammar`` is the mean probability that the model put on symbols its grammar forbade.
+    ``score_meaning`` says. ``lower`` and ``upper`` bound a number at ``interval_level``; ``quantiles`` maps levels to the
+    quantiles of its distribution. ``off_grammar`` is the mean probability that the model put on symbols its grammar forbade.
+
+    ``probabilities``, where there are any, are by kind of answer: ``category`` {class: probability}; ``category_set`` and
+    ``category_path`` {label or node: probability that the answer holds it}; ``number`` one
+    :class:`~protscribe.codecs.protocol.Bin` (low, high, probability) after the other; ``residue_set`` one value a residue;
+    ``residue_labels`` and ``segments`` {label: probability} for each residue; ``residue_pairs`` {(i, j): probability} of the
+    pairs that were drawn; ``sequence`` the probability of each token; of given candidates {candidate as text: its share among
+    them}. Where they are estimates, ``standard_error`` has the same form and ``draws`` says from how many drawn answers;
+    both are ``None`` where probabilities are exact. ``alternatives`` are the other answers that were asked for, best first.
     ``chain`` is the chain (1 or 2) whose residues the answer labels or names, of pairs of residues the second one's;
     ``None`` where it names none. ``status`` is ``"ok"``, or says what to bear in mind: ``"truncated"``,
     ``"condition_unknown"``, joined by ``;`` where both hold.
@@ -68,6 +75,10 @@ class Prediction:
     readout: str = "greedy"
     status: str = "ok"
     chain: int | None = None
+    standard_error: Any = None
+    draws: int | None = None
+    quantiles: Mapping[float, float] | None = None
+    alternatives: Any = ()
 
     def __repr__(self) -> str:
         from protscribe.predictions import summary

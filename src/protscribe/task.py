@@ -116,6 +116,9 @@ class Task:
             lower=reading.lower,
             upper=reading.upper,
             interval_level=reading.interval_level,
+            standard_error=reading.standard_error,
+            draws=reading.draws,
+            quantiles=reading.quantiles,
             unit=getattr(self.codec, "unit", None) or None,
             **told,
         )

@@ -38,9 +38,20 @@ ALIASES = {"source": "sources"}
 no list."""
 
 
+TEXTS = ("prefix",)
+"""Keys whose value is a text whatever it looks like: 3.10 is no number there."""
+
+
 def full_key(argument: str) -> str:
-    """An override with its key written as the configuration has it."""
+    """An override with its key written as the configuration has it, and its value as Hydra reads it."""
     key, equals, value = argument.partition("=")
+    if (
+        key in TEXTS
+        and value not in ("", "null")
+        and not value.startswith(("[", "'", '"'))
+        and "," not in value
+    ):
+        value = f"'{value}'"
     return f"{ALIASES.get(key, key)}{equals}{value}"
 
 

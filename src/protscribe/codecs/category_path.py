@@ -202,8 +202,15 @@ class CategoryPath:
             value=self._specific(self._with_ancestors(chosen)),
             score=score,
             score_meaning=meaning,
-            probabilities=dict(zip(self._nodes, map(float, chances), strict=True)),
+            probabilities=self._by_node(chances),
+            standard_error=None
+            if evidence.standard_error is None
+            else self._by_node(evidence.standard_error),
+            draws=evidence.draws,
         )
+
+    def _by_node(self, values: Floats) -> dict[str, float]:
+        return dict(zip(self._nodes, values.tolist(), strict=True))
 
     def _consistent(self, probabilities: Floats) -> Floats:
         chances = probabilities.tolist()

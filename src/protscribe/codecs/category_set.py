@@ -16,7 +16,7 @@ from protscribe.codecs.labels import (
     members_of,
     text_of,
 )
-from protscribe.codecs.protocol import Asks, Encoded, Evidence, Greedy, Inclusion, Reading, Readout
+from protscribe.codecs.protocol import Asks, Encoded, Evidence, Floats, Greedy, Inclusion, Reading, Readout
 from protscribe.codecs.sets import check_count, choose, confidence
 from protscribe.grammar import Ascending, Symbols
 from protscribe.records import ProteinRecord
@@ -115,5 +115,12 @@ class CategorySet:
             value=tuple(self.labels[rank] for rank in chosen),
             score=score,
             score_meaning=meaning,
-            probabilities=dict(zip(self.labels, map(float, evidence.probabilities), strict=True)),
+            probabilities=self._by_label(evidence.probabilities),
+            standard_error=None
+            if evidence.standard_error is None
+            else self._by_label(evidence.standard_error),
+            draws=evidence.draws,
         )
+
+    def _by_label(self, values: Floats) -> dict[str, float]:
+        return dict(zip(self.labels, values.tolist(), strict=True))

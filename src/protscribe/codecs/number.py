@@ -12,13 +12,16 @@ from typing import Any, ClassVar
 import numpy as np
 
 from protscribe.codecs.labels import where
-from protscribe.codecs.protocol import Asks, DigitTree, Encoded, Evidence, Greedy, Reading, Readout
+from protscribe.codecs.protocol import Asks, Bin, DigitTree, Encoded, Evidence, Greedy, Reading, Readout
 from protscribe.errors import LabelError, TaskError
 from protscribe.grammar import Digits, Symbols
 from protscribe.records import ProteinRecord
 from protscribe.vocabulary import DIGIT_BLOCK, Block, Symbol, Token
 
 BASE = 10
+
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+"""Levels at which a number's distribution is told beside its bins."""
 
 
 @dataclass(frozen=True)
@@ -148,4 +151,9 @@ class Number:
             lower=self.value_of(int(lower)),
             upper=self.value_of(int(upper)),
             interval_level=readout.level,
+            probabilities=tuple(
+                Bin(self.value_of(low), self.value_of(high), chance)
+                for low, high, chance in zip(first.tolist(), last.tolist(), chances.tolist(), strict=True)
+            ),
+            quantiles={level: self.value_of(float(centre[quantile(level)])) for level in QUANTILES},
         )

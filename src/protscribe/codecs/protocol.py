@@ -9,9 +9,9 @@ expected risk from it (:meth:`Codec.read`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,10 +52,14 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Greedy:
-    """The constrained greedy answer and its log probability (natural, renormalised over allowed tokens)."""
+    """The constrained greedy answer and its log probability (natural, renormalised over allowed tokens).
+
+    ``steps``, where it was asked for: the probability of each token after those before it.
+    """
 
     tokens: tuple[Token, ...]
     log_probability: float
+    steps: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -98,12 +102,13 @@ class DigitTree:
 class Inclusion:
     """``probabilities`` [n] that the answer contains each token of the grammar's domain, and what they rest on.
 
-    Averaged over ``draws`` sampled prefixes; ``standard_error`` [n] of that average. ``greedy`` is the greedy answer.
+    Averaged over ``draws`` sampled prefixes; ``standard_error`` [n] of that average; both ``None`` where every answer was
+    followed and the probabilities are exact. ``greedy`` is the greedy answer.
     """
 
     probabilities: Floats
-    standard_error: Floats
-    draws: int
+    standard_error: Floats | None
+    draws: int | None
     greedy: Greedy
 
 
@@ -114,16 +119,32 @@ class Draws:
     answers: tuple[tuple[Token, ...], ...]
     greedy: Greedy
 
+    def standard_error(self, frequencies: Floats) -> Floats:
+        """Of frequencies among the drawn answers; NaN where fewer than two were drawn."""
+        count = len(self.answers)
+        variances = frequencies * (1 - frequencies)
+        errors: Floats = np.sqrt(variances / (count - 1)) if count > 1 else np.full_like(frequencies, np.nan)
+        return errors
+
 
 Evidence = Greedy | First | Marginals | DigitTree | Inclusion | Draws
+
+
+class Bin(NamedTuple):
+    """A number lies in ``low``..``high`` (both included, in the task's unit) with this ``probability``."""
+
+    low: float
+    high: float
+    probability: float
 
 
 @dataclass(frozen=True)
 class Reading:
     """An answer read from evidence.
 
-    ``score`` in 0..1 and ``score_meaning`` say how sure it is. ``probabilities`` by label or by residue where the
-    evidence has them; ``lower`` and ``upper`` bound a number at ``interval_level``.
+    ``score`` in 0..1 and ``score_meaning`` say how sure it is. ``probabilities`` by label, by residue, by token or by
+    :class:`Bin` where the evidence has them; where they were estimated, ``standard_error`` in the same form and from how many
+    ``draws``. ``lower`` and ``upper`` bound a number at ``interval_level``, ``quantiles`` are those of its distribution.
     """
 
     value: Any
@@ -133,6 +154,9 @@ class Reading:
     lower: float | None = None
     upper: float | None = None
     interval_level: float | None = None
+    standard_error: Any = None
+    draws: int | None = None
+    quantiles: Mapping[float, float] | None = None
 
     @classmethod
     def of_greedy(cls, value: Any, evidence: Greedy) -> Reading:

@@ -134,4 +134,6 @@ class ResiduePairs:
             score=score,
             score_meaning=meaning,
             probabilities=dict(zip(pairs, frequencies.tolist(), strict=True)),
+            standard_error=dict(zip(pairs, evidence.standard_error(frequencies).tolist(), strict=True)),
+            draws=len(evidence.answers),
         )

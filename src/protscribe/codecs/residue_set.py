@@ -122,11 +122,17 @@ class ResidueSet:
         indices = self._indices(record)
         chosen = choose(evidence.probabilities, readout.threshold, 0, self.most)
         score, meaning = confidence(evidence.probabilities, chosen)
-        probabilities_L: Floats = np.zeros(record.lengths[self.chain - 1])
-        probabilities_L[list(indices)] = evidence.probabilities
+
+        def by_residue(values: Floats) -> Floats:
+            values_L: Floats = np.zeros(record.lengths[self.chain - 1])
+            values_L[list(indices)] = values
+            return values_L
+
         return Reading(
             value=tuple(indices[rank] + 1 for rank in chosen),
             score=score,
             score_meaning=meaning,
-            probabilities=probabilities_L,
+            probabilities=by_residue(evidence.probabilities),
+            standard_error=None if evidence.standard_error is None else by_residue(evidence.standard_error),
+            draws=evidence.draws,
         )

@@ -174,8 +174,13 @@ class Segments:
             value=tuple(_runs([self.labels[rank] for rank in best_L])),
             score=float(occupancy_Ln[np.arange(len(best_L)), best_L].mean()),
             score_meaning="mean probability of the label, over residues",
-            probabilities=tuple(dict(zip(self.labels, row, strict=True)) for row in occupancy_Ln.tolist()),
+            probabilities=self._by_residue(occupancy_Ln),
+            standard_error=self._by_residue(evidence.standard_error(occupancy_Ln)),
+            draws=len(evidence.answers),
         )
+
+    def _by_residue(self, values_Ln: Floats) -> tuple[dict[str, float], ...]:
+        return tuple(dict(zip(self.labels, row, strict=True)) for row in values_Ln.tolist())
 
     def _occupancy(self, drawn: Sequence[tuple[Segment, ...]], length: int) -> Floats:
         """How often each residue carries each label."""

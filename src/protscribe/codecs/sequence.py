@@ -128,7 +128,12 @@ class SequenceText:
 
     def read(self, evidence: Evidence, record: ProteinRecord, readout: Readout) -> Reading:
         if isinstance(evidence, Greedy):
-            return Reading.of_greedy(self.decode(evidence.tokens, record), evidence)
+            reading = Reading.of_greedy(self.decode(evidence.tokens, record), evidence)
+            return (
+                reading
+                if evidence.steps is None
+                else replace(reading, probabilities=np.array(evidence.steps))
+            )
         assert isinstance(evidence, Marginals)
         chances_Ln = evidence.probabilities
         best_L = chances_Ln.max(axis=1)

@@ -17,6 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from protscribe.transfer import upload
+
 CHAIN_1, CHAIN_2, MOLECULE = 0, 1, 2
 """Parts of a memory."""
 
@@ -56,9 +58,10 @@ class Batch:
     def memory_mask_KM(self) -> Tensor:
         return self.source_KM >= 0
 
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
+    def to(self, device: torch.device | str) -> Batch:
+        """The batch on another device; nothing waits for the copies."""
         moved: dict[str, Any] = {
-            field.name: value.to(device, non_blocking=non_blocking)
+            field.name: upload(value, device)
             for field in dataclasses.fields(self)
             if isinstance(value := getattr(self, field.name), Tensor)
         }

@@ -94,7 +94,8 @@ class Gff3:
         for first, second in prediction.value:
             self._pairs += 1
             chances = prediction.probabilities
-            score = prediction.score if chances is None else chances[first, second]
+            # A greedy answer may hold a pair that was never drawn.
+            score = prediction.score if chances is None else chances.get((first, second), 0.0)
             for chain, place in ((1, first), (prediction.chain or 1, second)):
                 label = f"{first}-{second}"
                 yield Feature(chain, place, place, REGION, score, label, f"pair{self._pairs}")

@@ -63,6 +63,10 @@ FORMATS: dict[str, Opener] = {
 """By suffix; of several that fit, the longest."""
 
 
+RANKED_FORMATS = (".csv", ".tsv", ".parquet", ".jsonl")
+"""Those that can hold several alternatives of an answer, one a row."""
+
+
 def format_of(path: str | Path) -> str:
     """The suffix in :data:`FORMATS` that a path ends with.
 
@@ -74,6 +78,14 @@ def format_of(path: str | Path) -> str:
         message = f"the suffix says how to write, and this one is not known; known: {', '.join(FORMATS)}"
         raise OutputError("output.format", message, Where(file=str(path)))
     return max(found, key=len)
+
+
+def check_format(path: str | Path, *, ranked: bool) -> None:
+    """Raises as :func:`format_of` does, and where alternatives (``ranked``) are to be written in a way that has one answer."""
+    suffix = format_of(path)
+    if ranked and suffix not in RANKED_FORMATS:
+        message = f"alternatives are written to {', '.join(RANKED_FORMATS)}; {suffix} holds one answer a task"
+        raise OutputError("output.format", message, Where(file=str(path)))
 
 
 def rejected_path(path: str | Path) -> Path:
@@ -167,7 +179,7 @@ def open_outputs(paths: str | Path | Sequence[str | Path], asked: Sequence[Asked
     """
     several = [paths] if isinstance(paths, (str, Path)) else list(paths)
     for path in several:
-        format_of(path)
+        check_format(path, ranked=any(task.ranked for task in asked))
     outputs = Outputs([Path(path) for path in several], asked)
     try:
         yield outputs

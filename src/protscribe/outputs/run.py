@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from protscribe.data.reading import Reading, ReadOptions
 from protscribe.errors import OutputError, Where
-from protscribe.outputs.files import Outputs, format_of, open_outputs, rejected_path
+from protscribe.generation.settings import Search
+from protscribe.outputs.files import Outputs, check_format, open_outputs, rejected_path
 from protscribe.outputs.tables import Asked
 from protscribe.progress import Advance
 from protscribe.progress import progress as telling
@@ -25,9 +26,9 @@ if TYPE_CHECKING:
 class PredictFileResult:
     """What was done.
 
-    ``rows`` predictions stand in each of ``paths``, ``rejected`` lines in ``rejected_path`` (``None`` where nothing was).
-    ``records`` were read, or failed to be; ``counts`` says what readers changed while cleaning. ``seconds`` is the
-    time from the first record to the last file in its place, without loading the model.
+    ``rows`` predictions stand in each of ``paths`` (the alternatives of one question count once), ``rejected`` lines in
+    ``rejected_path`` (``None`` where nothing was). ``records`` were read, or failed to be; ``counts`` says what readers changed
+    while cleaning. ``seconds`` is the time from the first record to the last file in its place, without loading the model.
     """
 
     rows: int
@@ -49,8 +50,15 @@ def predict_file(
     long: Literal["error", "truncate", "window", "full"] = "error",
     readout: Literal["risk", "greedy"] | None = None,
     batch_residues: int | None = None,
+    probabilities: bool = False,
+    n_best: int | None = None,
+    search: Search | None = None,
+    prefix: str | Sequence[Any] | None = None,
+    candidates: Sequence[Any] | None = None,
     draws: int = 16,
     seed: int = 0,
+    precision: Literal["float32", "bfloat16"] = "float32",
+    compile: bool = False,
     columns: Mapping[str, str] | None = None,
     on_error: Literal["collect", "raise"] = "collect",
     progress: bool = True,
@@ -71,7 +79,11 @@ def predict_file(
         ``OUTPUT.rejected.csv``, beside the first output; where nothing was rejected there is no such file.
     tasks: names; ``None`` asks of each record all that fit its chains and molecule.
     device, long, readout, batch_residues: as :meth:`protscribe.predictor.Predictor.predict_many` takes them.
+    probabilities, prefix, candidates: as :meth:`protscribe.predictor.Predictor.predict` takes them.
+    n_best, search: that many alternatives of every answer, one a row with its rank, as
+        :meth:`protscribe.predictor.Predictor.n_best` finds them; for tables and JSON lines.
     draws, seed: how many prefixes or answers are drawn where an answer is read from draws, and of what they depend.
+    precision, compile: as :class:`protscribe.predictor.Predictor` takes them.
     on_error: ``"raise"`` stops at the first record that cannot be answered, and leaves no output.
     id_policy, nucleotides, allow_empty: as :class:`protscribe.data.reading.ReadOptions` has them.
 
@@ -81,10 +93,15 @@ def predict_file(
     ``output.write``; what reading the input and loading the bundle raise. No output is left then, and none replaced.
     """
     outputs = [output] if isinstance(output, str) else list(output)
-    _check_paths(input, outputs)
+    _check_paths(input, outputs, ranked=n_best is not None)
     from protscribe.data.readers import read_records
+    from protscribe.shortlist import Wish, plain_search
 
-    predictor = _loaded(bundle, device, draws, seed, revision, local_files_only)
+    wish = Wish(n_best, plain_search(search, n_best), prefix, candidates)
+    predictor = _loaded(
+        bundle, device, draws, seed,
+        precision=precision, compile=compile, revision=revision, local_files_only=local_files_only,
+    )  # fmt: skip
     names = (
         [tasks]
         if isinstance(tasks, str)
@@ -97,7 +114,7 @@ def predict_file(
     tally = Tally(reading, chosen, all_of_them=tasks is not None)
     began = time.monotonic()
     with (
-        open_outputs(outputs, [Asked.of(task) for task in chosen.values()]) as opened,
+        open_outputs(outputs, [Asked.of(task, n_best is not None) for task in chosen.values()]) as opened,
         telling("predict", shown=progress) as advance,
     ):
         items = tally.items()
@@ -106,6 +123,8 @@ def predict_file(
             "readout": readout,
             "batch_residues": batch_residues,
             "on_error": on_error,
+            "probabilities": probabilities,
+            "wish": wish,
         }
         _write_all(predictor.stream(items, tasks, **asked), opened, advance)
         tally.check(opened.rows, opened.rejected)
@@ -165,10 +184,10 @@ def _chains(tasks: Mapping[str, Task]) -> int | None:
     return wanted.pop() if len(wanted) == 1 else None
 
 
-def _check_paths(input: str, outputs: Sequence[str]) -> None:
+def _check_paths(input: str, outputs: Sequence[str], *, ranked: bool) -> None:
     """All that can be wrong with the outputs' names is told before a model is loaded."""
     for path in outputs:
-        format_of(path)
+        check_format(path, ranked=ranked)
         if input != "-" and Path(path).resolve() == Path(input).resolve():
             raise OutputError(
                 "output.input", "this is the input; an output would replace it", Where(file=str(path))
@@ -177,13 +196,10 @@ def _check_paths(input: str, outputs: Sequence[str]) -> None:
         raise OutputError("output.format", f"give one output or several different ones, got {list(outputs)}")
 
 
-def _loaded(
-    bundle: Any, device: str, draws: int, seed: int, revision: str | None, local_files_only: bool
-) -> Predictor:
+def _loaded(bundle: Any, device: str, draws: int, seed: int, **how: Any) -> Predictor:
     from protscribe.generation.answering import Asking
     from protscribe.predictor import Predictor
 
     if isinstance(bundle, Predictor):
         return bundle
-    asking = Asking(draws=draws, seed=seed)
-    return Predictor.load(bundle, device, revision=revision, local_files_only=local_files_only, asking=asking)
+    return Predictor.load(bundle, device, asking=Asking(draws=draws, seed=seed), **how)

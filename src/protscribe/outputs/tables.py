@@ -5,22 +5,28 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO, NamedTuple
 
+from protscribe.alternatives import CANDIDATES
+from protscribe.codecs.protocol import Bin
 from protscribe.predictions import (
     CLASS_KINDS,
     INTERVAL,
     MOST_LABEL_COLUMNS,
+    RANKED,
     RESIDUE_KINDS,
     REST,
     WIDE,
+    answer_text,
     chain_of,
+    is_ranked,
     number_text,
     residues_of,
     share_text,
-    value_text,
     wide_row,
+    wide_rows_of,
 )
 from protscribe.records import Prediction
 from protscribe.task import Task
@@ -42,21 +48,23 @@ def text_stream(stream: BinaryIO) -> io.TextIOWrapper:
 class Asked(NamedTuple):
     """What writers know of a task before its first answer.
 
-    ``labels`` are the classes that get columns of their own; ``characters`` says that an answer has one character a residue.
+    ``labels`` are the classes that get columns of their own; ``characters`` says that an answer has one character a residue;
+    ``ranked`` that each has several alternatives.
     """
 
     task: str
     kind: str
     labels: tuple[str, ...] = ()
     characters: bool = False
+    ranked: bool = False
 
     @classmethod
-    def of(cls, task: Task) -> Asked:
+    def of(cls, task: Task, ranked: bool = False) -> Asked:
         codec, kind = task.codec, task.codec.kind
         texts: tuple[str, ...] = getattr(codec, "alphabet" if kind == "sequence" else "labels", ())
         whole = kind in RESIDUE_KINDS or (kind == "sequence" and codec.dense)
         labels = texts if kind in CLASS_KINDS and len(texts) <= MOST_LABEL_COLUMNS else ()
-        return cls(task.name, kind, labels, whole and all(len(text) == 1 for text in texts))
+        return cls(task.name, kind, labels, whole and all(len(text) == 1 for text in texts), ranked)
 
     @classmethod
     def of_answers(cls, predictions: Sequence[Prediction]) -> Asked:
@@ -67,22 +75,24 @@ class Asked(NamedTuple):
         )
         rows = [row for one in predictions for row in residues_of(one)]
         characters = chain_of(first) is not None and all(len(row.label) == 1 for row in rows)
-        return cls(first.task, first.kind, tuple(names), characters)
+        return cls(first.task, first.kind, tuple(names), characters, any(map(is_ranked, predictions)))
 
 
 def wide_columns(asked: Sequence[Asked]) -> tuple[str, ...]:
     """The columns of a wide table of answers to these tasks."""
     interval = INTERVAL if any(task.kind == "number" for task in asked) else ()
+    ranked = RANKED if any(task.ranked for task in asked) else ()
     chances = dict.fromkeys(f"p_{label}" for task in asked for label in task.labels)
-    return (*WIDE, *interval, *REST, *chances)
+    return (*WIDE, *ranked, *interval, *REST, *chances)
 
 
 def wide_rows(columns: Sequence[str]) -> Rows:
     """Predictions as rows of a wide table, its ``prediction`` as text."""
 
     def rows(prediction: Prediction) -> Iterator[Row]:
-        row = wide_row(prediction) | {"prediction": value_text(prediction)}
-        yield [row.get(column) for column in columns]
+        for row in wide_rows_of(prediction):
+            row["prediction"] = answer_text(prediction.kind, row["prediction"])
+            yield [row.get(column) for column in columns]
 
     return rows
 
@@ -127,6 +137,7 @@ class ParquetTable:
         from pyarrow import parquet
 
         kinds = {name: pyarrow.string() for name in _TEXTS if name != "score"} | {"position": pyarrow.int64()}
+        kinds["rank"] = pyarrow.int64()
         fields = [(name, kinds.get(name, pyarrow.float64())) for name in columns]
         self._schema = pyarrow.schema(fields)
         self._writer = parquet.ParquetWriter(stream, self._schema, compression="zstd")
@@ -159,31 +170,44 @@ class ParquetTable:
 
 
 class JsonLines:
-    """One JSON object a prediction: typed value, interval, and probabilities by label, by residue, or by pair of residues."""
+    """One JSON object a prediction, or one an alternative: typed value, interval, and all probabilities, with their standard
+    errors and number of draws where they are estimates."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._text = text_stream(stream)
 
     def write(self, prediction: Prediction) -> None:
-        row = {"kind": prediction.kind, **wide_row(prediction)}
-        row = {name: value for name, value in row.items() if not name.startswith("p_")}
-        row["prediction"] = [*prediction.value] if isinstance(prediction.value, tuple) else prediction.value
-        row["interval_level"] = prediction.interval_level
-        row["chain"] = prediction.chain
-        row["probabilities"] = _plain(prediction.probabilities)
-        self._text.write(json.dumps(row, ensure_ascii=False, default=_plain) + "\n")
+        for wide in wide_rows_of(prediction):
+            row = {"kind": prediction.kind, **wide}
+            row = {name: value for name, value in row.items() if not name.startswith("p_")}
+            row["prediction"] = (
+                [*row["prediction"]] if isinstance(row["prediction"], tuple) else row["prediction"]
+            )
+            row["interval_level"] = prediction.interval_level
+            row["chain"] = prediction.chain
+            for name in ("probabilities", "standard_error", "draws", "quantiles"):
+                row[name] = _plain(getattr(prediction, name))
+            if prediction.readout == CANDIDATES:
+                row["log_probabilities"] = {one.text: one.log_probability for one in prediction.alternatives}
+            self._text.write(json.dumps(row, ensure_ascii=False, default=_plain) + "\n")
 
     def close(self) -> None:
         self._text.flush()
         self._text.detach()
 
 
+def _key(key: Any) -> str:
+    return "-".join(map(str, key)) if isinstance(key, tuple) else str(key)
+
+
 def _plain(value: Any) -> Any:
-    """Probabilities as JSON has them: rounded, arrays as lists, pairs as texts ``i-j``."""
+    """Probabilities as JSON has them: rounded, arrays as lists, pairs as texts ``i-j``, bins as objects, NaN as null."""
     if isinstance(value, Mapping):
-        return {k if isinstance(k, str) else "-".join(map(str, k)): _plain(v) for k, v in value.items()}
+        return {_key(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, Bin):
+        return _plain(value._asdict())
     if isinstance(value, float) or (hasattr(value, "item") and getattr(value, "ndim", 0) == 0):
-        return float(f"{float(value):.6g}")
+        return float(f"{float(value):.6g}") if math.isfinite(value) else None
     if value is None or isinstance(value, (str, int)):
         return value
     return [_plain(item) for item in value]

@@ -21,24 +21,26 @@ def token_loss(
     ``logits_BTS`` may hold ``-inf`` at choices that do not exist for a row. ``soft_VV`` gives the target
     distribution of each symbol (see :func:`soft_digits`); pointers are always one-hot.
     """
-    counted = weights_BT > 0
-    weights = weights_BT[counted]
-    losses = token_losses(logits_BTS[counted], targets_BT[counted], soft_VV)
-    return (weights * losses).sum() / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)
+    losses_BT = token_losses(logits_BTS, targets_BT, weights_BT > 0, soft_VV)
+    return (weights_BT * losses_BT).sum() / weights_BT.sum().clamp(min=torch.finfo(weights_BT.dtype).tiny)
 
 
-def token_losses(logits_nS: Tensor, targets_n: Tensor, soft_VV: Tensor | None = None) -> Tensor:
-    """The cross-entropy ``[n]`` of each of n tokens."""
-    losses = cross_entropy(logits_nS.float(), targets_n, reduction="none")
+def token_losses(
+    logits_BTS: Tensor, targets_BT: Tensor, counted_BT: Tensor, soft_VV: Tensor | None = None
+) -> Tensor:
+    """The cross-entropy ``[B, T]`` of each token, in nats; what stands at columns that are not counted has no influence.
+
+    All columns are computed, since picking some would give a shape that depends on data, for which the host must wait.
+    """
+    logits_BTS = logits_BTS.float().masked_fill(~counted_BT[..., None], 0.0)
+    losses_BT = cross_entropy(logits_BTS.transpose(1, 2), targets_BT, reduction="none")
     if soft_VV is None:
-        return losses
+        return losses_BT
     symbols = soft_VV.shape[0]
-    softened = targets_n < symbols
-    softened = softened & (soft_VV.diagonal()[targets_n.clamp(max=symbols - 1)] < 1)
-    if not softened.any():
-        return losses
-    logs_nV = log_softmax(logits_nS[softened].float(), dim=-1)[:, :symbols]
-    return losses.masked_scatter(softened, -(soft_VV[targets_n[softened]] * logs_nV).sum(-1))
+    known_BT = targets_BT.clamp(max=symbols - 1)
+    softened_BT = (targets_BT < symbols) & (soft_VV.diagonal()[known_BT] < 1)
+    logs_BTV = log_softmax(logits_BTS, dim=-1)[..., :symbols]
+    return torch.where(softened_BT, -(soft_VV[known_BT] * logs_BTV).sum(-1), losses_BT)
 
 
 def balance_lengths(weights_BT: Tensor, power: float) -> Tensor:

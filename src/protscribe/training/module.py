@@ -22,7 +22,8 @@ from protscribe.data.lexicon import Lexicon
 from protscribe.errors import ConfigError, TrainingError
 from protscribe.generation.forced import off_grammar_mass
 from protscribe.nn.model import Scribe
-from protscribe.training.loss import balance_lengths, soft_digits, token_loss
+from protscribe.training.loss import balance_lengths, soft_digits, token_loss, token_losses
+from protscribe.transfer import is_true, read_back, upload
 from protscribe.vocabulary import EOS
 
 OptimizerFactory = Callable[[Iterable[Any]], Optimizer]
@@ -100,7 +101,7 @@ class ScribeTraining(lightning.LightningModule):
         weights_BT = balance_lengths(batch.weights_BT, self.objective.length_power)
         loss = token_loss(logits_BTS, batch.targets_BT, weights_BT, self.soft_VV)
         self._last_ids = [question.record.id for question in batch.questions]
-        if not torch.isfinite(loss):
+        if not is_true("loss", torch.isfinite(loss)):
             raise self._not_finite("the loss")
         self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(batch.questions))
         every: int = getattr(self.trainer, "log_every_n_steps", 0)
@@ -118,7 +119,7 @@ class ScribeTraining(lightning.LightningModule):
         share_B1 = torch.rand(rows, 1, generator=generator)
         everything_B1 = torch.rand(rows, 1, generator=generator) < self.objective.hide_all
         hidden_BT = (torch.rand(rows, columns, generator=generator) < share_B1) | everything_B1
-        return hidden_BT.to(batch.tokens_BT.device, non_blocking=True) & dense_rows(batch)
+        return upload(hidden_BT, batch.tokens_BT.device) & dense_rows(batch)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Stops at a gradient that is not finite; with a loss scaler that is the scaler's business."""
@@ -126,7 +127,7 @@ class ScribeTraining(lightning.LightningModule):
             return
         gradients = [weight.grad for weight in self.parameters() if weight.grad is not None]
         norm = nn.utils.get_total_norm(gradients)
-        if not torch.isfinite(norm):
+        if not is_true("gradient", torch.isfinite(norm)):
             raise self._not_finite("the gradient")
         self.log("train/gradient_norm", norm)
 
@@ -261,17 +262,11 @@ NOTHING = Sums(0.0, 0.0, 0.0, 0.0)
 
 def by_task(logits_BTS: Tensor, batch: Batch) -> dict[str, Sums]:
     """For each task in a batch, the sums over its answers' tokens. One question to the device."""
-    counted = batch.weights_BT > 0
-    logits_nS, targets_n, weights_n = (
-        logits_BTS[counted].float(),
-        batch.targets_BT[counted],
-        batch.weights_BT[counted],
-    )
-    nats_n = nn.functional.cross_entropy(logits_nS, targets_n, reduction="none") * weights_n
-    words_n = weights_n * (targets_n != EOS)
-    right_n = words_n * (logits_nS.argmax(-1) == targets_n)
-    sums_B4 = weights_n.new_zeros(len(batch.questions), 4)
-    sums_B4.index_add_(0, counted.nonzero()[:, 0], torch.stack([nats_n, weights_n, right_n, words_n], dim=1))
+    targets_BT, weights_BT = batch.targets_BT, batch.weights_BT
+    nats_BT = token_losses(logits_BTS, targets_BT, weights_BT > 0) * weights_BT
+    words_BT = weights_BT * (targets_BT != EOS)
+    right_BT = words_BT * (logits_BTS.argmax(-1) == targets_BT)
+    (sums_B4,) = read_back("by_task", torch.stack([nats_BT, weights_BT, right_BT, words_BT], dim=-1).sum(1))
     found: dict[str, Sums] = defaultdict(lambda: NOTHING)
     for question, sums in zip(batch.questions, sums_B4.tolist(), strict=True):
         found[question.task.name] = found[question.task.name].plus(Sums(*sums))
