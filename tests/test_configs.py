@@ -20,8 +20,9 @@ from protscribe.encoders import ENCODERS, MOLECULE_ENCODERS, adapt
 
 FOLDER = configs_folder()
 COUNTS = {
-    ".": 4, "adaptation": 4, "callbacks": 3, "data": 1, "debug": 2, "decoder": 5, "encoder": 10, "experiment": 4, "hydra": 2,
-    "logger": 4, "mixture": 2, "molecule_encoder": 2, "objective": 1, "optimizer": 1, "paths": 1, "schedule": 2, "trainer": 6,
+    ".": 4, "adaptation": 4, "callbacks": 3, "data": 1, "debug": 2, "decoder": 5, "encoder": 10, "experiment": 6, "hydra": 2,
+    "logger": 4, "mixture": 4, "molecule_encoder": 2, "objective": 1, "optimizer": 1, "paths": 1, "schedule": 2,
+    "search": 3, "trainer": 6,
 }  # fmt: skip
 """Files in each folder; those of ``task`` and ``source`` are counted in test_catalogue.py."""
 CATALOGUE = ("task", "source")
@@ -70,6 +71,8 @@ def uses() -> Iterator[tuple[str, list[str]]]:
             yield name, []
         elif group == "hydra":
             yield ("train" if name == "train" else "predict"), []
+        elif group == "search":
+            yield "predict", [f"search={name}"]
         else:
             given = [f"{group}.name=org/name"] if f"{group}/{name}" in OPEN else []
             yield "train", [f"{group}={name}", *given]

@@ -1,0 +1,48 @@
+"""A training step waits for the device where it says so, and nowhere else."""
+
+import torch
+
+from protscribe.training.module import Objective
+from tests.training.test_module import attached, training
+from tests.training.test_module import data as data
+from tests.watching import watching
+
+
+def test_a_step_waits_for_its_loss_and_its_gradient(data, tmp_path):
+    module = attached(training(data), tmp_path)
+    module.log = lambda *given, **named: None
+    module.trainer.log_every_n_steps = 0
+    batch = next(iter(data.train_dataloader()))
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
+    with watching() as found:
+        loss = module.training_step(batch, 0)
+        loss.backward()
+        module.on_before_optimizer_step(optimizer)
+        torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+        optimizer.step()
+    assert found.seen == []
+    assert found.points == {"loss": 1, "gradient": 1}
+
+
+def test_sums_by_task_are_read_once(data, tmp_path):
+    module = attached(training(data), tmp_path)
+    module.log = lambda *given, **named: None
+    module.trainer.log_every_n_steps = 1
+    batch = next(iter(data.train_dataloader()))
+    with watching() as found:
+        module.training_step(batch, 0)
+        with torch.no_grad():
+            module.eval().validation_step(batch, 1)
+    assert found.seen == []
+    assert found.points == {"loss": 1, "by_task": 2}
+
+
+def test_soft_digits_wait_for_nothing(data, tmp_path):
+    module = attached(training(data, Objective(digit_width=1.0)), tmp_path)
+    module.log = lambda *given, **named: None
+    module.trainer.log_every_n_steps = 0
+    assert module.soft_VV is not None
+    batch = next(iter(data.train_dataloader()))
+    with watching() as found:
+        module.training_step(batch, 0).backward()
+    assert found.seen == []
