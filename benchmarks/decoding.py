@@ -11,8 +11,7 @@ The peers come with ``pip install protscribe[bench]``. One thread, single precis
 process. What each figure means stands in ``benchmarks/engine/figures.py``; the last line printed is JSON.
 
 This file starts the measuring process with the environment it needs: one thread for everybody, and an allocator that keeps
-freed memory, which helps tools that allocate large temporaries and so is the stricter setting for our ratios
-(``--plain-allocator`` leaves it out).
+freed memory, which can only help tools that allocate large temporaries (``--plain-allocator`` leaves it out).
 """
 
 from __future__ import annotations

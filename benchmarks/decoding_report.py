@@ -8,6 +8,7 @@ What stands between ``<!-- NAME -->`` and ``<!-- end -->`` on a page is replaced
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import re
 from collections.abc import Sequence
@@ -82,6 +83,23 @@ def sides_table(result: dict[str, Any]) -> list[str]:
             lines.append(
                 f"| {words} | {side} | {told['median_seconds']:.3g} | {spread} | {', '.join(rates)} |"
             )
+    return lines
+
+
+def parts_table(result: dict[str, Any]) -> list[str]:
+    """What a short answer's time is: encoder, keys and values of the memory, and the rest, for each side."""
+    sides = result["short_detail"].items()
+    told = {side: detail["median_seconds"] for side, detail in sides if "median_seconds" in detail}
+    encoder, peer = told["transformers_encoder"], told["transformers"]
+    lines = [
+        "| side | encoder | memory: projection, keys and values | decoding and all else | together |",
+        "|---|---|---|---|---|",
+    ]
+    for setting, words in SETTINGS.items():
+        steps = [told["ours_encoder"], told[f"ours_{setting}_memory"], told[f"ours_{setting}_1"]]
+        parts = [steps[0], *(after - before for before, after in itertools.pairwise(steps))]
+        lines.append(f"| ours, {words} | " + " | ".join(f"{part:.3g}" for part in (*parts, steps[-1])) + " |")
+    lines.append(f"| transformers | {encoder:.3g} | (in decoding) | {peer - encoder:.3g} | {peer:.3g} |")
     return lines
 
 
@@ -176,6 +194,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.log:
         result = json.loads(options.log.read_text(encoding="utf-8").splitlines()[-1])
         blocks = {"figures": figures_table, "machine": machine_lines, "sides": sides_table}
+        if "short_detail" in result:
+            blocks["parts"] = parts_table
         if "grammar_share_detail" in result:
             blocks["steps"] = steps_table
         if "greedy_parallel_vs_sequential_detail" in result:

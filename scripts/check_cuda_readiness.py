@@ -55,7 +55,7 @@ class Case:
 CASES = {
     "mini": Case({"kind": "mini", "width": WIDTH, "layers": 3, "attention_layers": 1, "heads": 4}),
     "esm2": Case(ESM, cross_attention={"kv_heads": 1, "shared": True}),
-    "esm2, absolute places": Case({**ESM, "positions": "absolute", "places": 64, "norm_before": True}),
+    "esm2, absolute places": Case({**ESM, "positions": "absolute", "places": 16, "norm_before": True}),
     "esm2, lora": Case(ESM, adaptation="lora"),
     "esm2, frozen": Case(ESM, adaptation="frozen"),
     "esm2, windows": Case(ESM, window=8),

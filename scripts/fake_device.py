@@ -34,6 +34,10 @@ class Waiting(RuntimeError):
     """A copy between host and device for which the host waits, at no declared point."""
 
 
+WHOLE = (torch.ops.aten.to, torch.ops.aten.type_as)
+"""Operations made of copies, which arrive as they are in inference mode."""
+
+
 class Traffic(TorchDispatchMode):
     """Fails at every copy between host and device but those that do not wait; counts what goes up."""
 
@@ -45,6 +49,9 @@ class Traffic(TorchDispatchMode):
         self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
+        if function.overloadpacket in WHOLE:
+            with self:
+                return function.decompose(*args, **kwargs)
         if function is torch.ops.aten._to_copy.default and kwargs.get("device") is not None:
             self._check(args[0].device, torch.device(kwargs["device"]), kwargs.get("non_blocking", False))
         elif function is torch.ops.aten.copy_.default:

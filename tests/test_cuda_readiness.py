@@ -42,8 +42,9 @@ def test_two_encoders_are_ready():
 
 
 @needs_build
-def test_what_is_ready_passes():
-    with fake_device.fake_device() as (_, traffic, points):
+@pytest.mark.parametrize("inference", [False, True])
+def test_what_is_ready_passes(inference):
+    with fake_device.fake_device() as (_, traffic, points), torch.inference_mode(inference):
         there = upload(torch.ones(3), CUDA)
         assert (there * 2).device == CUDA
         assert read_back("decoded", there.long())[0].tolist() == [0, 0, 0]
@@ -65,8 +66,9 @@ def test_what_is_ready_passes():
         (lambda: torch.ones(2, device=CUDA) + torch.ones(2), "devices are mixed"),
     ],
 )
-def test_what_is_not_ready_is_stopped(wrong, said):
-    with fake_device.fake_device(), pytest.raises(Exception) as raised:
+@pytest.mark.parametrize("inference", [False, True])
+def test_what_is_not_ready_is_stopped(wrong, said, inference):
+    with fake_device.fake_device(), torch.inference_mode(inference), pytest.raises(Exception) as raised:
         wrong()
     assert said in told(raised.value)
 

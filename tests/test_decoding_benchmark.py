@@ -146,12 +146,13 @@ def test_the_command_prints_json_and_its_report_goes_into_the_page(bench, tmp_pa
     page.write_text(PAGE.read_text())
     threads = torch.get_num_threads()
     try:
-        result = main(["--only", "memory", "grammar_share", "dense", "--log", str(log)], bench)
+        result = main(["--only", "memory", "grammar_share", "dense", "short", "--log", str(log)], bench)
     finally:
         torch.set_num_threads(threads)
     assert json.loads(capsys.readouterr().out.splitlines()[-1]) == json.loads(json.dumps(result))
     decoding_report.main(["--log", str(log), "--pages", str(page)])
     written = page.read_text()
+    assert "| ours, keys and values of every head and layer |" in written
     for key in ("cross_memory_ratio", "grammar_share", "dense_vs_generate", "dense_vs_ctranslate2"):
         assert f"| `{key}` |" in written
     assert f"**{result['dense_vs_ctranslate2']:.3g}**" in written

@@ -73,8 +73,9 @@ def test_a_watcher_sees_points_and_says_what_is_read():
         (lambda t: torch.repeat_interleave(t), "aten.repeat_interleave.Tensor"),
     ],
 )
-def test_waiting_is_noticed(wait, called):
-    with watching() as found:
+@pytest.mark.parametrize("inference", [False, True])
+def test_waiting_is_noticed(wait, called, inference):
+    with torch.inference_mode(inference), watching() as found:
         wait(torch.tensor([1, 2, 0]))
     assert called in found.seen
 

@@ -17,7 +17,8 @@ READS = {
 }  # fmt: skip
 """What Python calls to learn of a tensor's content."""
 SHAPED_BY_DATA = (
-    "_local_scalar_dense", "nonzero", "masked_select", "unique", "is_nonzero", "equal.default", "bincount",
+    "_local_scalar_dense",
+    "aten.item", "nonzero", "masked_select", "unique", "is_nonzero", "equal.default", "bincount",
     "repeat_interleave.Tensor",
 )  # fmt: skip
 """Parts of names of operations that a GPU cannot finish without the host."""

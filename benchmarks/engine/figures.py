@@ -16,7 +16,7 @@ from benchmarks.engine.bench import Bench
 from benchmarks.engine.memory import cross_attention_bytes
 from benchmarks.engine.peers import make_sources
 from benchmarks.engine.profiling import step_shares
-from benchmarks.engine.timing import Times, race, rounded, seconds_of
+from benchmarks.engine.timing import Times, race, rounded
 from benchmarks.engine.trained import parallel_against_sequential
 from benchmarks.engine.workload import (
     DENSE,
@@ -55,9 +55,9 @@ def encoder_vs_sdpa(bench: Bench) -> Figure:
 
 
 @torch.inference_mode()
-def encode(bench: Bench) -> None:
-    """Every protein encoded in the product's batches."""
-    predictor = bench.predictor(PRODUCT)
+def encode(bench: Bench, setting: str = PRODUCT, remember: bool = False) -> None:
+    """Every protein encoded in the product's batches; with ``remember`` also joined to memories with keys and values."""
+    predictor = bench.predictor(setting)
     task = predictor.tasks[short_tasks(dict(predictor.tasks), 1)[0]]
     units = []
     for place, question in enumerate(make_questions([task], bench.records)):
@@ -68,7 +68,10 @@ def encode(bench: Bench) -> None:
     for units_of_batch in plan(units, ON_CPU if bench.device == "cpu" else ON_GPU):
         batch = collate([question for unit in units_of_batch for _, question in unit.questions])
         batch = batch.to(predictor.device)
-        predictor._model.encoder(batch.residues_NL, batch.residue_mask_NL)
+        if remember:
+            predictor._model.remember(batch)
+        else:
+            predictor._model.encoder(batch.residues_NL, batch.residue_mask_NL)
 
 
 def short_answers(bench: Bench) -> Figure:
@@ -81,7 +84,8 @@ def short_answers(bench: Bench) -> Figure:
 
     ``short_vs_generate``: the peer's time over ours, one task. ``ten_tasks_over_one``: our time for ten over that for one.
     ``ten_tasks_vs_generate``: the peer asked ten times (ten times its time for one: each is the same work) over our time
-    for ten. A peer that kept the encoder's states for all ten is told beside it (``peer_encoding_once``).
+    for ten. A peer that kept the encoder's states for all ten is told beside it (``peer_encoding_once``), and so are the parts
+    of one task's time: both encoders alone, and ours with the keys and values of its memories.
     """
     sides: dict[str, Callable[[], Any]] = {}
     for setting in bench.settings:
@@ -92,15 +96,18 @@ def short_answers(bench: Bench) -> Figure:
             sides[f"ours_{setting}_{count}"] = lambda predictor=predictor, asked=asked: (
                 predictor.predict_many(bench.records, asked, readout="greedy")
             )
+        sides[f"ours_{setting}_memory"] = lambda setting=setting: encode(bench, setting, remember=True)
         predictor.predict_many(bench.records[:2], names, readout="greedy")
+    sides["ours_encoder"] = lambda: encode(bench)
+    sides["transformers_encoder"] = lambda: bench.pipeline.encode(bench.sequences)
     sides["transformers"] = lambda pipeline=bench.pipeline: pipeline.write(bench.sequences, STEPS)
     times = race(sides, bench.repeats, bench.device)
-    encoding = seconds_of(lambda: bench.pipeline.encode(bench.sequences), bench.device)
     detail = {
         name: one.to_plain(proteins_per_second=bench.proteins / one.median) for name, one in times.items()
     }
     detail["transformers"] |= {"batch": bench.pipeline.batch, "batch_tokens": bench.pipeline.batch_tokens}
     peer = times["transformers"].median
+    encoding = times["transformers_encoder"].median
     once = encoding + bench.short * max(0.0, peer - encoding)
     found: Figure = {}
     for setting in bench.settings:

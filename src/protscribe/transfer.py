@@ -18,8 +18,7 @@ from torch import Tensor
 
 POINTS = {
     "finished": "which rows of a search have ended; once in a number of steps",
-    "decoded": "tokens, lengths and probabilities of decoded answers; once a search",
-    "inclusion": "hazards of set members along drawn answers, with the answers; once a group",
+    "decoded": "tokens, lengths and probabilities of decoded answers, hazards along them; once a search",
     "first": "the distribution of the first token; once a group",
     "marginals": "the distribution of every token of dense answers; once a group",
     "digits": "the bins of number trees; once a group",
@@ -64,7 +63,7 @@ def send(point: str, *tensors: Tensor) -> Sent:
     assert point in POINTS, f"{point!r} is no declared point of synchronisation"
     if _watcher.get() is not None:
         return Sent(point, tensors, None)
-    copies = tuple(tensor.detach().to("cpu", non_blocking=True, copy=True) for tensor in tensors)
+    copies = tuple(one.detach().to("cpu", non_blocking=one.is_cuda, copy=True) for one in tensors)
     arrived = None
     if tensors and tensors[0].is_cuda:
         arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]

@@ -65,7 +65,7 @@ def waves(offset_KM: Tensor, width: int) -> Tensor:
 
 
 class Layer(nn.Module):
-    """Self-attention, cross-attention and a gated feed-forward, each behind a norm and a residual connection."""
+    """Self-attention, cross-attention and a feed-forward, each behind a norm and a residual connection."""
 
     def __init__(self, width: int, heads: int, feed_forward: int, dropout: float) -> None:
         super().__init__()
