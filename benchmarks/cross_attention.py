@@ -96,6 +96,15 @@ def judge(bundle: Path, task_name: str, examples: Sequence[Example], attending: 
     return resample(metrics_of(task)[0], answers, resamples=RESAMPLES)
 
 
+def validation_loss(bundle: Path) -> float:
+    """Of the weights in the bundle, in nats a token: finer than a metric of answers, and on no test row."""
+    return float(json.loads((bundle / "manifest.json").read_text())["provenance"]["best_score"])
+
+
+def listed(values: Sequence[float], sign: str = "") -> str:
+    return ", ".join(f"{value:{sign}.3f}" for value in values)
+
+
 def mean(found: Sequence[Resampled]) -> Resampled:
     """Over seeds, resample by resample: the proteins drawn are the same."""
     return Resampled(
@@ -103,20 +112,25 @@ def mean(found: Sequence[Resampled]) -> Resampled:
     )
 
 
-def table(task: str, judged: dict[str, list[Resampled]], without: dict[str, list[Resampled]]) -> list[str]:
+def table(
+    task: str,
+    judged: dict[str, list[Resampled]],
+    without: dict[str, list[Resampled]],
+    losses: dict[str, list[float]],
+) -> list[str]:
     lines = []
     for kind, found in judged.items():
-        gain = mean([one.above(full) for one, full in zip(found, judged["full"], strict=True)]).interval()
-        gains = ", ".join(
-            f"{one.value - full.value:+.3f}" for one, full in zip(found, judged["full"], strict=True)
-        )
+        gains = [one.above(full) for one, full in zip(found, judged["full"], strict=True)]
+        gain = mean(gains).interval()
+        between = f"[{gain.lower:+.3f}, {gain.upper:+.3f}] ({listed([one.value for one in gains], '+')})"
         cells = [
             task,
             metrics_of(read_task(task))[0],
             kind,
-            f"{mean(found).value:.3f} ({', '.join(f'{one.value:.3f}' for one in found)})",
-            "" if kind == "full" else f"{gain.value:+.3f} [{gain.lower:+.3f}, {gain.upper:+.3f}] ({gains})",
+            f"{mean(found).value:.3f} ({listed([one.value for one in found])})",
+            "" if kind == "full" else f"{gain.value:+.3f} {between}",
             f"{mean(without[kind]).value:.3f}",
+            f"{statistics.mean(losses[kind]):.3f} ({listed(losses[kind])})",
         ]
         lines.append("| " + " | ".join(cells) + " |")
     return lines
@@ -135,24 +149,26 @@ def main() -> None:
     options = parser.parse_args()
     began = time.time()
     lines = [
-        "| task | metric | cross-attention | test metric (seeds) | above full, 95% interval (seeds) | without |",
-        "|---|---|---|---|---|---|",
+        "| task | metric | cross-attention | test (seeds) | above full [95%] (seeds) | without | validation loss (seeds) |",
+        "|---|---|---|---|---|---|---|",
     ]
     for task in options.tasks:
         examples = test_rows(task, options.quick)
         judged: dict[str, list[Resampled]] = {kind: [] for kind in KINDS}
         without: dict[str, list[Resampled]] = {kind: [] for kind in KINDS}
+        losses: dict[str, list[float]] = {kind: [] for kind in KINDS}
         for seed in options.seeds:
             for kind in KINDS:
                 bundle = trained(task, kind, seed, options.quick)
                 judged[kind].append(judge(bundle, task, examples))
                 without[kind].append(judge(bundle, task, examples, attending=False))
+                losses[kind].append(validation_loss(bundle))
                 print(
                     f"{task}, {kind}, seed {seed}: {judged[kind][-1].value:.4f}, "
                     f"without {without[kind][-1].value:.4f}, {time.time() - began:.0f} s",
                     flush=True,
                 )
-        lines += table(task, judged, without)
+        lines += table(task, judged, without, losses)
     print("\n".join(lines))
     if options.out:
         before, rest = options.out.read_text().split("<!-- table -->")

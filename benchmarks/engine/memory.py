@@ -12,7 +12,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from protscribe.generation.settings import Beam
-from protscribe.nn.attention import CrossAttention
+from protscribe.nn.attention import CrossAttention, MemoryProjection, Projected
+from protscribe.nn.decoder import Decoder, Memory
 from protscribe.predictor import Predictor
 from protscribe.records import ProteinRecord
 
@@ -44,6 +45,7 @@ def cross_attention_bytes(
 ) -> int:
     """Bytes of all keys and values of the memory while ``tasks`` are asked of ``records``, greedily or with beams.
 
+    Keys and values are asked for however few the tokens: the product answers a single short question without any.
     The sum over storages of keys and values that cross-attention is given, each counted once, and the most that one call of
     it makes besides with as many places as the memory.
     """
@@ -54,21 +56,30 @@ def cross_attention_bytes(
     def watched(
         self: CrossAttention,
         states_BQD: Tensor,
-        keys_KGME: Tensor,
-        values_KGME: Tensor,
-        *rest: Any,
-        **more: Any,
+        memory_KMD: Tensor,
+        mask_KM: Tensor,
+        projection: MemoryProjection,
+        projected: Projected,
     ) -> Tensor:
         nonlocal most
-        for tensor in (keys_KGME, values_KGME):
+        for tensor in projected:
             # Held on to, so that no other tensor can take its place in memory.
             held[tensor.untyped_storage().data_ptr()] = tensor
-        with _Watch(keys_KGME.shape[2]) as watch:
-            result = plain(self, states_BQD, keys_KGME, values_KGME, *rest, **more)
+        with _Watch(memory_KMD.shape[1]) as watch:
+            result = plain(self, states_BQD, memory_KMD, mask_KM, projection, projected)
         most = max(most, watch.made)
         return result
 
-    with torch.inference_mode(), patch.object(CrossAttention, "forward", watched):
+    project = Decoder.project
+
+    def always(self: Decoder, memory: Memory, tokens: int | None = None) -> Memory:
+        return project(self, memory)
+
+    with (
+        torch.inference_mode(),
+        patch.object(CrossAttention, "forward", watched),
+        patch.object(Decoder, "project", always),
+    ):
         if beams > 1:
             predictor.n_best_many(records, tasks, beams, search=Beam(width=beams), on_error="raise")
         else:

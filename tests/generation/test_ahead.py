@@ -30,7 +30,7 @@ def test_what_goes_wrong_is_raised_where_it_is_asked_for():
 @torch.inference_mode()
 def test_every_tensor_of_a_batch_and_a_memory_is_found(model, collate):
     batch = collate([Question(RECORDS[0], TASKS["one_of"])])
-    memory = model.remember(batch)
+    memory = model.decoder.project(model.remember(batch))
     assert len(list(_tensors(memory))) == 3 + 2 * len(memory.projected) + (
         memory.pointer_keys_KMD is not None
     )

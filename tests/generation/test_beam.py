@@ -135,11 +135,11 @@ def test_the_loop_waits_only_for_its_check(model, lexicon, collate):
 def test_memory_is_not_copied_for_a_beam(model, lexicon, collate):
     questions = [Question(RECORDS[0], TASKS[name]) for name in ("one_of", "set", "fine")]
     batch = collate(questions)
-    memory = model.remember(batch)
+    memory = model.decoder.project(model.remember(batch))
     group = group_questions(lexicon, batch, memory, range(3))
     keys = []
     attention = model.decoder.layers[0].cross_attention
-    handle = attention.register_forward_hook(lambda module, given, made: keys.append(given[1].data_ptr()))
+    handle = attention.register_forward_hook(lambda module, given, made: keys.append(given[4][0].data_ptr()))
     beam_search(model.decoder, group.memory, group.prompts, group.grammars, Beam(5), 5)
     handle.remove()
     assert set(keys) == {memory.projected[0][0].data_ptr()}

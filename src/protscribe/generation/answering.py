@@ -32,6 +32,9 @@ from protscribe.transfer import read_back
 
 __all__ = ["Answered", "Asking", "answer"]
 
+USUAL = 8
+"""Tokens of an answer that may be long but seldom is: sets, sites, segments."""
+
 Way = Literal["risk", "greedy", "traced"]
 
 
@@ -56,6 +59,10 @@ def answer(
     settings = settings or Asking()
     ways = ways or ["risk"] * len(batch.questions)
     memory = model.remember(batch) if memory is None else memory
+    tokens = sum(
+        _tokens(question, way, settings) for question, way in zip(batch.questions, ways, strict=True)
+    )
+    memory = model.decoder.project(memory, tokens // len(set(batch.memory_of)))
     asked: dict[Need, list[int]] = {}
     for place, (question, way) in enumerate(zip(batch.questions, ways, strict=True)):
         asked.setdefault(_need(question, way, settings), []).append(place)
@@ -86,6 +93,17 @@ class Need(NamedTuple):
 
 def _kind(question: Question, way: Way) -> str:
     return question.task.codec.asks if way == "risk" else way
+
+
+def _tokens(question: Question, way: Way, settings: Asking) -> int:
+    """About how many tokens are read to answer a question: what decides whether keys and values of its memory pay."""
+    kind, codec = _kind(question, way), question.task.codec
+    prompt = 2 + len(question.task.conditions)
+    if kind == "first":
+        return prompt
+    longest = codec.grammar(question.record).longest
+    rows = {"digits": 2 * settings.prefixes, **dict.fromkeys(DRAWN, settings.draws + 1)}.get(kind, 1)
+    return rows * (prompt + (longest if codec.dense else min(longest, USUAL)))
 
 
 def _need(question: Question, way: Way, settings: Asking) -> Need:

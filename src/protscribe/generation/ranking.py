@@ -99,7 +99,7 @@ def _groups(
     model: Scribe, lexicon: Lexicon, batch: Batch, memory: Memory | None
 ) -> Iterable[tuple[Group, list[int]]]:
     """Questions whose answers are about equally long are written together."""
-    memory = model.remember(batch) if memory is None else memory
+    memory = model.decoder.project(model.remember(batch) if memory is None else memory)
     alike: dict[int, list[int]] = {}
     for place, question in enumerate(batch.questions):
         longest = question.task.codec.grammar(question.record).longest

@@ -114,6 +114,10 @@ class SelfAttention(nn.Module):
         return self.out(mixed.transpose(1, 2).reshape(rows, length, width))
 
 
+Projected = tuple[Tensor, Tensor]
+"""``keys_KGME`` and ``values_KGME`` of a memory."""
+
+
 class MemoryProjection(nn.Module):
     """Keys and values of a memory for cross-attention, computed once a memory.
 
@@ -127,12 +131,16 @@ class MemoryProjection(nn.Module):
         self.size = size
         self.project = nn.Linear(width, 2 * heads * size, bias=False)
 
-    def forward(self, states_KMD: Tensor) -> tuple[Tensor, Tensor]:
-        """``keys_KGME`` and ``values_KGME``."""
+    def forward(self, states_KMD: Tensor) -> Projected:
         memories, places, _ = states_KMD.shape
         both = self.project(states_KMD).view(memories, places, 2, self.heads, self.size)
         keys_KGME, values_KGME = both.permute(2, 0, 3, 1, 4)
         return keys_KGME.contiguous(), values_KGME.contiguous()
+
+    def weights(self) -> tuple[Tensor, Tensor]:
+        """The matrices ``[G, E, D]`` of keys and of values."""
+        keys_GED, values_GED = self.project.weight.view(2, self.heads, self.size, -1)
+        return keys_GED, values_GED
 
 
 class CrossAttention(nn.Module):
@@ -150,15 +158,42 @@ class CrossAttention(nn.Module):
         self.query = nn.Linear(width, width, bias=False)
         self.out = nn.Linear(width, width, bias=False)
 
-    def forward(self, states_BQD: Tensor, keys_KGME: Tensor, values_KGME: Tensor, mask_KM: Tensor) -> Tensor:
-        memories, groups = keys_KGME.shape[:2]
-        sharing = self.heads // groups
+    def forward(
+        self,
+        states_BQD: Tensor,
+        memory_KMD: Tensor,
+        mask_KM: Tensor,
+        projection: MemoryProjection,
+        projected: Projected | None,
+    ) -> Tensor:
+        memories, groups = len(memory_KMD), projection.heads
+        sharing, mask_K11M = self.heads // groups, mask_KM[:, None, None, :]
         queries = self.query(states_BQD).view(memories, -1, groups, sharing, self.size).transpose(1, 2)
-        mixed = scaled_dot_product_attention(
-            queries.reshape(memories, groups, -1, self.size),
-            keys_KGME,
-            values_KGME,
-            attn_mask=mask_KM[:, None, None, :],
+        if projected is None:
+            mixed = self._unprojected(queries, memory_KMD, mask_K11M, projection)
+        else:
+            queries_KGQE = queries.reshape(memories, groups, -1, self.size)
+            mixed = scaled_dot_product_attention(queries_KGQE, *projected, attn_mask=mask_K11M)
+            mixed = mixed.view(memories, groups, -1, sharing, self.size)
+        return self.out(mixed.transpose(1, 2).reshape(states_BQD.shape))
+
+    def _unprojected(
+        self, queries_KGRSE: Tensor, memory_KMD: Tensor, mask_K11M: Tensor, projection: MemoryProjection
+    ) -> Tensor:
+        """The same without keys and values: the matrices move to the other side of the products.
+
+        ``q . (W m) = (W^T q) . m``, and a mean of ``W m`` is ``W`` times the mean of ``m`` (as DeepSeek-V2 absorbs its
+        projections, https://arxiv.org/abs/2405.04434). All heads then attend to the memory itself, which no layer copies; that is
+        less work where few tokens are asked of many residues.
+        """
+        keys_GED, values_GED = projection.weights()
+        lifted_KGRSD = torch.einsum("kgrse,ged->kgrsd", queries_KGRSE, keys_GED)
+        memory_K1MD = memory_KMD[:, None]
+        mixed_K1QD = scaled_dot_product_attention(
+            lifted_KGRSD.flatten(1, 3)[:, None],
+            memory_K1MD,
+            memory_K1MD,
+            attn_mask=mask_K11M,
+            scale=self.size**-0.5,
         )
-        mixed = mixed.view(memories, groups, -1, sharing, self.size).transpose(1, 2)
-        return self.out(mixed.reshape(states_BQD.shape))
+        return torch.einsum("kgrsd,ged->kgrse", mixed_K1QD.view(lifted_KGRSD.shape), values_GED)

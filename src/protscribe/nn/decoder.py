@@ -11,25 +11,34 @@ memories, M places, V symbols, S = V + M choices, D width.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from protscribe.nn.attention import Cache, CrossAttention, MemoryProjection, Reading, SelfAttention, Turns
+from protscribe.nn.attention import (
+    Cache,
+    CrossAttention,
+    MemoryProjection,
+    Projected,
+    Reading,
+    SelfAttention,
+    Turns,
+)
 
 
 @dataclass(frozen=True)
 class Memory:
     """What the decoder attends to, for K inputs, with cross-attention keys and values of every layer.
 
-    ``projected`` has one (keys, values) pair a layer, or a single one that all layers share.
+    ``projected`` has one (keys, values) pair a layer, a single one that all layers share, or none: the layers then attend to the
+    states themselves, with the same result (see :meth:`Decoder.project`).
     """
 
     states_KMD: Tensor
     mask_KM: Tensor
-    projected: tuple[tuple[Tensor, Tensor], ...]
+    projected: tuple[Projected, ...]
     pointer_keys_KMD: Tensor | None
     summary_KD: Tensor
 
@@ -80,13 +89,15 @@ class Layer(nn.Module):
         self,
         states_BQD: Tensor,
         reading: Reading,
-        keys_KGME: Tensor,
-        values_KGME: Tensor,
-        mask_KM: Tensor,
+        memory: Memory,
+        projection: MemoryProjection,
+        projected: Projected | None,
         cache: Cache | None,
     ) -> Tensor:
         states = states_BQD + self.dropout(self.self_attention(self.self_norm(states_BQD), reading, cache))
-        crossed = self.cross_attention(self.cross_norm(states), keys_KGME, values_KGME, mask_KM)
+        crossed = self.cross_attention(
+            self.cross_norm(states), memory.states_KMD, memory.mask_KM, projection, projected
+        )
         states = states + self.dropout(crossed)
         fed = self.feed_out(nn.functional.gelu(self.feed_in(self.feed_norm(states))))
         return states + self.dropout(fed)
@@ -177,15 +188,32 @@ class Decoder(nn.Module):
         part_KM: Tensor,
         offset_KM: Tensor,
     ) -> Memory:
-        """The memory of K inputs, from encoder states at each place (zero where a place belongs to another part)."""
+        """The memory of K inputs, from encoder states at each place (zero where a place belongs to another part).
+
+        Its keys and values are not computed: that is :meth:`project`.
+        """
         states = self.memory_in(states_KMD)
         if self.molecule_in is not None and molecule_KMD is not None:
             states = torch.where((part_KM == 2)[..., None], self.molecule_in(molecule_KMD), states)
         states = states + self.parts(part_KM) + waves(offset_KM, self.width).to(states.dtype)
         states = self.memory_norm(states) * mask_KM[..., None]
         pointer_keys = None if self.pointer_key is None else self.pointer_key(states)
-        projected = tuple(project(states) for project in self.projections)
-        return Memory(states, mask_KM, projected, pointer_keys, self._summarise(states, mask_KM, part_KM))
+        return Memory(states, mask_KM, (), pointer_keys, self._summarise(states, mask_KM, part_KM))
+
+    def project(self, memory: Memory, tokens: int | None = None) -> Memory:
+        """The memory with keys and values of every layer, where that pays for ``tokens`` tokens asked of each (``None``: it does).
+
+        Counted in multiplications: once for each place and projection, against what attending to the states costs more for
+        each token and layer.
+        """
+        if memory.projected:
+            return memory
+        places, width = memory.states_KMD.shape[1:]
+        projecting = places * sum(projection.project.weight.numel() for projection in self.projections)
+        attending = len(self.layers) * 2 * width * (width + places * (self.heads - 1))
+        if tokens is not None and tokens * attending <= projecting:
+            return memory
+        return replace(memory, projected=tuple(project(memory.states_KMD) for project in self.projections))
 
     def _summarise(self, states_KMD: Tensor, mask_KM: Tensor, part_KM: Tensor) -> Tensor:
         """The mean state of the first chain and that of the rest, as one state: the short way from a whole protein to
@@ -238,8 +266,10 @@ class Decoder(nn.Module):
             reading = reading._replace(seen_B1QT=(columns_T <= columns_BQ[..., None])[:, None])
         states = self.dropout(self.embed(tokens_BQ, aligned_BQ, memory, pointing))
         for place, layer in enumerate(self.layers):
-            keys, values = memory.projected[place % len(memory.projected)]
-            states = layer(states, reading, keys, values, memory.mask_KM, caches[place] if caches else None)
+            shared = place % len(self.projections)
+            projected = memory.projected[shared] if memory.projected else None
+            cache = caches[place] if caches else None
+            states = layer(states, reading, memory, self.projections[shared], projected, cache)
         return self.norm(states)
 
     def choices(self, states_BQD: Tensor, memory: Memory) -> Tensor:

@@ -51,7 +51,7 @@ class Scribe(nn.Module):
         share of every dense answer's prefix, so that one pass with all of it hidden gives each residue's
         marginal.
         """
-        memory = self.remember(batch).pick(batch.memory_of_B)
+        memory = self.decoder.project(self.remember(batch)).pick(batch.memory_of_B)
         tokens_BT = batch.tokens_BT
         if hidden_BT is not None:
             tokens_BT = tokens_BT.masked_fill(hidden_BT & batch.answer_BT, MASK)
