@@ -183,7 +183,7 @@ class CrossAttention(nn.Module):
         """The same without keys and values: the matrices move to the other side of the products.
 
         ``q . (W m) = (W^T q) . m``, and a mean of ``W m`` is ``W`` times the mean of ``m`` (as DeepSeek-V2 absorbs its
-        projections, https://arxiv.org/abs/2405.04434). All heads then attend to the memory itself, which no layer copies; that is
+        projections, https://arxiv.org/abs/2405.04434). All heads then attend to the memory itself, which no layer copies:
         less work where few tokens are asked of many residues.
         """
         keys_GED, values_GED = projection.weights()

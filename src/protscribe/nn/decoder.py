@@ -32,8 +32,8 @@ from protscribe.nn.attention import (
 class Memory:
     """What the decoder attends to, for K inputs, with cross-attention keys and values of every layer.
 
-    ``projected`` has one (keys, values) pair a layer, a single one that all layers share, or none: the layers then attend to the
-    states themselves, with the same result (see :meth:`Decoder.project`).
+    ``projected`` has one (keys, values) pair a layer, a single one that all layers share, or none: the layers then attend
+    to the states themselves, with the same result (see :meth:`Decoder.project`).
     """
 
     states_KMD: Tensor
@@ -201,7 +201,7 @@ class Decoder(nn.Module):
         return Memory(states, mask_KM, (), pointer_keys, self._summarise(states, mask_KM, part_KM))
 
     def project(self, memory: Memory, tokens: int | None = None) -> Memory:
-        """The memory with keys and values of every layer, where that pays for ``tokens`` tokens asked of each (``None``: it does).
+        """The memory with keys and values of every layer, if they pay for ``tokens`` tokens asked of each (``None``: they do).
 
         Counted in multiplications: once for each place and projection, against what attending to the states costs more for
         each token and layer.
@@ -209,7 +209,7 @@ class Decoder(nn.Module):
         if memory.projected:
             return memory
         places, width = memory.states_KMD.shape[1:]
-        projecting = places * sum(projection.project.weight.numel() for projection in self.projections)
+        projecting = places * sum(weight.numel() for weight in self.projections.parameters())
         attending = len(self.layers) * 2 * width * (width + places * (self.heads - 1))
         if tokens is not None and tokens * attending <= projecting:
             return memory
