@@ -71,7 +71,7 @@ def encode(bench: Bench, setting: str = PRODUCT, remember: bool = False) -> None
         if remember:
             predictor._model.remember(batch)
         else:
-            predictor._model.encoder(batch.residues_NL, batch.residue_mask_NL)
+            predictor._model.encode(batch)
 
 
 def short_answers(bench: Bench) -> Figure:

@@ -36,9 +36,9 @@ from protscribe.shortlist import Candidates, Shortlist, Wish
 if TYPE_CHECKING:
     from protscribe.checkpoint import Bundle
 
-ON_CPU, ON_GPU = 1024, 32_768
-"""Residues of a batch where none are asked for: on a CPU what its caches hold (measured by ``benchmarks/first_light.py``), on a
-GPU what keeps it busy."""
+ON_CPU, ON_GPU = 6144, 32_768
+"""Residues of a batch where none are asked for: enough texts side by side that a step's reading of weights is shared. A CPU
+encodes a batch in lots (see ``protscribe.nn.model``)."""
 OVERLAP = 128
 """Residues that neighbouring windows share, at most; a quarter of what an encoder reads where that is less."""
 

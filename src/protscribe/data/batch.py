@@ -33,8 +33,8 @@ class Batch:
     ``targets_BT`` is the token after each column and ``weights_BT`` what it counts in the loss: 0 outside the
     answer. ``answer_BT`` marks columns that hold answer tokens, the ones that prefix masking may hide.
     ``questions`` are the rows' own :class:`~protscribe.data.collate.Question`, ``memory_of`` is
-    ``memory_of_B`` for the host. ``aligned_BT`` is the memory place of the residue that the *target* of a
-    column answers for (-1: none).
+    ``memory_of_B`` for the host, and ``lengths`` are those of the N chains. ``aligned_BT`` is the memory place of the
+    residue that the *target* of a column answers for (-1: none).
     """
 
     residues_NL: Tensor
@@ -53,6 +53,7 @@ class Batch:
     molecule_mask_JA: Tensor | None = None
     questions: tuple[Any, ...] = ()
     memory_of: tuple[int, ...] = ()
+    lengths: tuple[int, ...] = ()
 
     @property
     def memory_mask_KM(self) -> Tensor:

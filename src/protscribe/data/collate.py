@@ -108,6 +108,7 @@ class Collator:
         return {
             "residues_NL": residues_NL,
             "residue_mask_NL": residues_NL != PAD_RESIDUE,
+            "lengths": tuple(map(len, chains)),
             "source_KM": _padded([source for source, _, _ in joined], -1, length),
             "part_KM": _padded([part for _, part, _ in joined], 0, length),
             "offset_KM": _padded([offset for _, _, offset in joined], 0, length),
