@@ -184,7 +184,12 @@ def fill(pages: dict[Path, str], name: str, lines: Sequence[str]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--log", type=Path, help="what decoding.py --log wrote")
+    parser.add_argument(
+        "--log",
+        type=Path,
+        nargs="+",
+        help="what decoding.py --log wrote; figures of later ones replace earlier ones",
+    )
     parser.add_argument("--tables", type=Path, help="what decoding.py --tables wrote")
     parser.add_argument(
         "--pages", type=Path, nargs="+", default=PAGES, help="plots go to images/ beside the first"
@@ -192,7 +197,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     pages = {path: path.read_text(encoding="utf-8") for path in options.pages}
     if options.log:
-        result = json.loads(options.log.read_text(encoding="utf-8").splitlines()[-1])
+        result: dict[str, Any] = {}
+        for log in options.log:
+            result |= json.loads(log.read_text(encoding="utf-8").splitlines()[-1])
         blocks = {"figures": figures_table, "machine": machine_lines, "sides": sides_table}
         if "short_detail" in result:
             blocks["parts"] = parts_table
