@@ -62,7 +62,7 @@ class Settings:
     """How a round is asked.
 
     ``long``: what happens to proteins beyond the encoder's limit. ``readout``: ``"risk"`` or ``"greedy"`` for all tasks,
-    ``None`` for each task's own. ``batch_residues``: residues encoded side by side, padding included. ``probabilities``:
+    ``None`` for each task's own. ``batch_residues``: residues answered side by side, padding included. ``probabilities``:
     ask for those of greedy answers too.
     """
 
@@ -148,8 +148,6 @@ class Inquiry:
             for kind, tokens in self._cost(asked):
                 unit.tokens[kind] += tokens
             unit.questions.append((place, asked))
-        # Questions about the same memory stand together, which saves copying it.
-        unit.questions.sort(key=lambda one: (one[1].question.task.molecule, one[1].question.task.symmetric))
         return unit
 
     def _question(self, record: ProteinRecord, task: Task) -> Asked:

@@ -224,7 +224,7 @@ class Predictor:
             or as a value. The most probable one is the answer, ``probabilities`` are shares among them, ``alternatives`` hold
             the absolute ones.
         prefix: what the answers of one task must begin with, as :mod:`protscribe.prefix` says; they are read greedily.
-        batch_residues: residues that are encoded side by side, padding included; less needs less memory, ``None``
+        batch_residues: residues of proteins answered side by side, padding included; less needs less memory, ``None``
             is what suits the device.
         progress: tell how far it is.
         """

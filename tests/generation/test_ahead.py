@@ -1,4 +1,4 @@
-"""A batch is encoded when it is asked for on a CPU; on CUDA the next one is under way."""
+"""A batch is encoded when it is asked for on a CPU; on CUDA (``tests/test_gpu.py``) the next one is under way."""
 
 import pytest
 import torch
@@ -35,25 +35,3 @@ def test_every_tensor_of_a_batch_and_a_memory_is_found(model, collate):
         memory.pointer_keys_KMD is not None
     )
     assert len(list(_tensors(batch))) == 12
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@torch.inference_mode()
-def test_on_cuda_the_next_batch_is_encoded_meanwhile():
-    encoded = []
-
-    def encode(item):
-        encoded.append(item)
-        table = torch.full((1000, 1000), float(item), device="cuda") @ torch.eye(1000, device="cuda")
-        return Holder(table), Holder(table)
-
-    for item, ready in one_ahead([1, 2, 3], encode, torch.device("cuda")):
-        assert encoded[-1] == min(item + 1, 3)
-        batch, _ = ready()
-        assert bool((batch.table == item).all())
-
-
-class Holder:
-    def __init__(self, table):
-        self.table = table

@@ -143,7 +143,8 @@ def _sums_to_one(chances: np.ndarray) -> np.ndarray:
 
 def _traced(model: Scribe, group: Group, settings: Asking) -> list[Answered]:
     """The greedy string, with the probability of each token after those before it."""
-    answers = write_answers(model.decoder, group, ["greedy"] * len(group.questions), settings)
+    width = settings.width if all(question.task.codec.dense for question in group.questions) else 1
+    answers = write_answers(model.decoder, group, ["greedy"] * len(group.questions), settings, width)
     greedy = [answered.evidence for answered in answers if isinstance(answered.evidence, Greedy)]
     told = follow_answers(model.decoder, group, [[one.tokens] for one in greedy])
     steps = [np.exp(told.log_QRT[row, 0, : len(one.tokens)]).tolist() for row, one in enumerate(greedy)]

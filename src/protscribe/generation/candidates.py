@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from protscribe.generation.constraint import CompiledGrammars, State
+from protscribe.generation.constraint import CompiledGrammars
 from protscribe.generation.group import Group
 from protscribe.generation.lanes import Prompts
 from protscribe.generation.search import renormalise
@@ -73,9 +73,7 @@ def follow(
         log.append(legal.log_BS.gather(1, choice_B[:, None])[:, 0])
         going_on_B = step < lengths_B
         advanced = grammars.advance(registers, choice_B)
-        registers = State(
-            *(torch.where(going_on_B, new, old) for old, new in zip(registers, advanced, strict=True))
-        )
+        registers = advanced.where(going_on_B, registers)
     nothing_B1 = torch.zeros(len(forced_BT), 0, device=device)
     return Followed(torch.stack(log, 1) if log else nothing_B1, torch.stack(end, 1), torch.stack(off, 1))
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from protscribe.data.batch import Batch
 from protscribe.data.lexicon import Lexicon
-from protscribe.generation.constraint import State, compile_grammars
+from protscribe.generation.constraint import compile_grammars
 
 
 @torch.no_grad()
@@ -38,7 +38,5 @@ def off_grammar_mass(logits_BTS: Tensor, batch: Batch, lexicon: Lexicon, most: i
         total_B += torch.where(live_B, outside_B, 0.0)
         count_B += live_B
         advanced = compiled.advance(registers, targets_B)
-        registers = State(
-            *(torch.where(live_B, new, old) for old, new in zip(registers, advanced, strict=True))
-        )
+        registers = advanced.where(live_B, registers)
     return total_B / count_B.clamp(min=1)

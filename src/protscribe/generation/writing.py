@@ -10,9 +10,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from protscribe.generation.constraint import CompiledGrammars, State
+from protscribe.generation.constraint import CompiledGrammars
 from protscribe.generation.lanes import Prompts
-from protscribe.generation.search import Legal, renormalise
+from protscribe.generation.search import Legal, prompt_inputs, renormalise
 from protscribe.nn.decoder import Decoder, Memory
 from protscribe.vocabulary import PAD
 
@@ -43,10 +43,7 @@ class Writing:
         self.registers = grammars.start()
         self.caches = decoder.caches(rows, columns + self.steps)
         columns_BP = torch.arange(columns, device=prompts.tokens_BP.device).expand(rows, columns)
-        # The last column of a prompt answers for the first residue.
-        is_last_BP = columns_BP == (prompts.start_B - 1)[:, None]
-        aligned_BP = torch.where(is_last_BP, prompts.aligned_at(0)[:, None], -1)
-        states_BPD = decoder(prompts.tokens_BP, aligned_BP, memory, columns_BP, self.caches, seen=columns)
+        states_BPD = decoder(*prompt_inputs(prompts), memory, columns_BP, self.caches, seen=columns)
         last_B11 = (prompts.start_B - 1)[:, None, None].expand(-1, 1, states_BPD.shape[-1])
         self._state_B1D = states_BPD.gather(1, last_B11)
 
@@ -62,9 +59,7 @@ class Writing:
     def write(self, choice_B: Tensor, ended_B: Tensor) -> None:
         """Adds one token to every row that has not ended; ``choice_B`` of the others means nothing."""
         advanced = self.grammars.advance(self.registers, choice_B)
-        self.registers = State(
-            *(torch.where(ended_B, old, new) for old, new in zip(self.registers, advanced, strict=True))
-        )
+        self.registers = self.registers.where(ended_B, advanced)
         column_B1 = (self.prompts.start_B + self.step)[:, None]
         self.step += 1
         token_B1 = torch.where(ended_B, PAD, choice_B)[:, None]
