@@ -1,0 +1,77 @@
+"""Signals that ask a run to stop: SIGTERM, SIGINT (Ctrl-C), and SIGUSR1, which SLURM sends ahead of time. Pure Python.
+
+While a model is fitted they only set a flag: the step in progress is finished and a checkpoint saved, however many more
+signals come. Before and after that, where there is nothing to finish, the first one ends the run at once.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from protscribe.errors import Preempted
+
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1") if hasattr(signal, name))
+
+
+class Interruption:
+    """Whether this process was asked to stop, and by which signal."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self._deferred = False
+
+    @property
+    def name(self) -> str:
+        return "a signal" if self.signal is None else signal.Signals(self.signal).name
+
+    def handle(self, number: int, frame: Any) -> None:
+        """What the system calls."""
+        first = self.signal is None
+        self.signal = self.signal or number
+        if first and not self._deferred:
+            raise self._ended()
+
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Inside, signals set the flag and nothing more."""
+        self._deferred = True
+        try:
+            yield
+        finally:
+            self._deferred = False
+        if self.signal is not None:
+            raise self._ended()
+
+    def _ended(self) -> Preempted:
+        return Preempted(
+            "train.preempted", f"{self.name} ended the run; resume=last goes on from what is saved of it"
+        )
+
+
+_current: list[Interruption] = []
+
+
+def interruption() -> Interruption:
+    """What was heard so far; nothing, where nobody listens."""
+    return _current[-1] if _current else Interruption()
+
+
+@contextmanager
+def listening() -> Iterator[None]:
+    """Listens for :data:`SIGNALS`; afterwards they do what they did before. Only a main thread can hear them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    _current.append(Interruption())
+    before = {number: signal.signal(number, _current[-1].handle) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            # None: a handler that was not set from Python, and cannot be set again from here.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        _current.pop()
