@@ -11,9 +11,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from protscribe.data.batching import Budget
+from protscribe.catalogue import read_task
+from protscribe.data.batching import Budget, Sizes
 from protscribe.data.collate import Question
-from protscribe.data.datamodule import EpochBatches, Questions, ScribeData
+from protscribe.data.datamodule import EpochBatches, Place, Questions, ScribeData
+from protscribe.data.examples import records_of
+from protscribe.data.makers import Find, Hide
 from protscribe.data.mixture import Entry, Mixture
 from protscribe.data.source import Source
 from protscribe.errors import ProtscribeError
@@ -126,13 +129,15 @@ def test_unknown_conditions_are_hidden_at_their_rate_by_epoch(tmp_path: Path) ->
 
     def hidden(epoch: int) -> list[bool]:
         rows = range(len(data.training[0]))
-        return [Symbol("host", UNKNOWN) in task.prompt(questions[0, row, epoch].record) for row in rows]
+        asked = [questions[Place(0, row, epoch)].question for row in rows]
+        return [Symbol("host", UNKNOWN) in task.prompt(question.record) for question in asked]
 
     assert hidden(0) == hidden(0)
     assert hidden(0) != hidden(1)
     share = sum(map(sum, map(hidden, range(10)))) / (10 * len(data.training[0]))
     assert 0.25 < share < 0.35
-    assert not any(Questions([(task, data.training[0])])[0, row, 0].record.fields == {} for row in range(50))
+    plain = Questions([(task, data.training[0])])
+    assert not any(plain[Place(0, row, 0)].question.record.fields == {} for row in range(50))
 
 
 def test_position_tokens_reach_as_far_as_training_does(tmp_path: Path) -> None:
@@ -211,3 +216,73 @@ def test_a_symmetric_pair_is_measured_as_it_is_asked(tmp_path: Path) -> None:
     batch = data.collator([Question(e.record, data.tasks["binds"], e.answer) for e in data.training[0]])
     assert [question.record.chains for question in batch.questions] == [("ACDE", "MKT"), ("GGGGG", "WW")]
     assert data._sizes[0].residues.tolist() == [7, 7]
+
+
+# Labels that are made
+
+
+def made_data(folder: Path, **options: object) -> ScribeData:
+    """Sites of a table, and questions made about the proteins of another one."""
+    sources = write_tables(folder, counts=MANY)
+    makers = {"where_is_residue": Find(("residue",)), "restore_residues": Hide(share=0.4)}
+    sources |= {
+        name: dataclasses.replace(sources["where"], name=name, task=name, make=maker)
+        for name, maker in makers.items()
+    }
+    entries = {name: Entry(name, name) for name in ("sites", *makers)}
+    tasks = {**TASKS, **{name: read_task(name) for name in makers}}
+    data = ScribeData(Mixture(entries), tasks, sources, **{"budget": Budget(tokens=300, rows=9), **options})  # type: ignore[arg-type]
+    data.read()
+    return data
+
+
+def asked(question: Question) -> tuple[object, ...]:
+    return question.task.name, question.record, question.answer
+
+
+def test_made_questions_are_planned_at_the_sizes_they_have(tmp_path: Path) -> None:
+    data = made_data(tmp_path)
+    for epoch in (0, 1, 2):
+        data.sampler.set_epoch(epoch)
+        loader = data._loader(data._questions(), data.sampler, "training")
+        for turn, batch in enumerate(loader):
+            _, sizes = data.sampler.drawn(turn)
+            real = Sizes.of(map(data._size, batch.questions))
+            assert sizes.tokens.tolist() == real.tokens.tolist()
+            assert sizes.residues.tolist() == real.residues.tolist()
+            padded = data.budget.padded(len(real), int(real.longest.max()), len(real), int(real.tokens.max()))
+            assert padded <= data.budget.tokens or len(real) == 1
+        assert turn + 1 == len(data.sampler)
+
+
+def test_a_made_question_is_a_function_of_seed_epoch_entry_and_row(tmp_path: Path) -> None:
+    first, again = (made_data(tmp_path, seed=3)._questions() for _ in range(2))
+    other = made_data(tmp_path, seed=4)._questions()
+    places = [Place(entry, row, epoch) for entry in (1, 2) for row in (0, 7) for epoch in (0, 1)]
+    found = [asked(first[place].question) for place in places]
+    assert found == [asked(again[place].question) for place in reversed(places)][::-1]
+    assert len(set(map(str, found))) == len(found)
+    assert found != [asked(other[place].question) for place in places]
+    # The number in the epoch's order is no part of it.
+    assert found == [asked(first[place._replace(number=5)].question) for place in places]
+
+
+def test_workers_make_the_same_questions(tmp_path: Path) -> None:
+    found = []
+    for workers in (0, 2):
+        data = made_data(tmp_path, workers=workers, seed=4)
+        found.append([[asked(question) for question in batch.questions] for batch in data.train_dataloader()])
+    assert found[0] == found[1]
+
+
+def test_validation_asks_the_same_in_every_epoch_and_run(tmp_path: Path) -> None:
+    found = []
+    for seed in (1, 2):
+        data = made_data(tmp_path, seed=seed)
+        found.append({name: [asked(Question(one.record, data.tasks[name], one.answer)) for one in examples]
+                      for name, examples in data.validation.items()})  # fmt: skip
+    assert found[0] == found[1]
+    training = {record.chains for record in records_of(data.training[1])}
+    held_out = {one.record.chains for one in data.validation["where_is_residue"]}
+    assert held_out
+    assert not training & held_out

@@ -33,8 +33,10 @@ class Batch:
     ``targets_BT`` is the token after each column and ``weights_BT`` what it counts in the loss: 0 outside the
     answer. ``answer_BT`` marks columns that hold answer tokens, the ones that prefix masking may hide.
     ``questions`` are the rows' own :class:`~protscribe.data.collate.Question`, ``memory_of`` is
-    ``memory_of_B`` for the host, and ``lengths`` are those of the N chains. ``aligned_BT`` is the memory place of the
-    residue that the *target* of a column answers for (-1: none).
+    ``memory_of_B`` for the host, and ``lengths`` are those of the N chains. ``states_NLE`` are the N chains'
+    states where they were stored before (float16 or float32). ``aligned_BT`` is the memory place of the residue
+    that the *target* of a column answers for (-1: none). ``numbers`` are the questions' places in the order of their
+    epoch, where they belong to one. ``unjoined`` tells the host that memory k is chain k alone, padded alike.
     """
 
     residues_NL: Tensor
@@ -51,9 +53,12 @@ class Batch:
     aligned_BT: Tensor
     molecules_JA: Tensor | None = None
     molecule_mask_JA: Tensor | None = None
+    states_NLE: Tensor | None = None
     questions: tuple[Any, ...] = ()
     memory_of: tuple[int, ...] = ()
     lengths: tuple[int, ...] = ()
+    numbers: tuple[int, ...] = ()
+    unjoined: bool = False
 
     @property
     def memory_mask_KM(self) -> Tensor:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from protscribe.alphabet import PAD_RESIDUE, residue_ids
 from protscribe.data.batch import MOLECULE, Batch
+from protscribe.data.batching import round_up
 from protscribe.data.lexicon import Lexicon
 from protscribe.records import ProteinRecord
 from protscribe.task import Task
 from protscribe.vocabulary import BOS, EOS, PAD
+
+ReadStates = Callable[[Sequence[str], int], Tensor | None]
+"""Chains and columns to their states ``[N, columns, E]``, ``None`` where one is not stored."""
 
 TokenizeMolecules = Callable[[Sequence[str]], tuple[Tensor, Tensor]]
 """SMILES strings to ``ids_JA`` (int64) and ``mask_JA`` (bool)."""
@@ -27,6 +32,17 @@ class Question(NamedTuple):
     record: ProteinRecord
     task: Task
     answer: object = None
+
+
+COMPANION = -1
+"""The number of a question that counts for nothing: it lets a process without a batch of its own take part in a step."""
+
+
+class Numbered(NamedTuple):
+    """A question and its 0-based number in the order of its epoch, or :data:`COMPANION`."""
+
+    question: Question
+    number: int
 
 
 class Row(NamedTuple):
@@ -55,11 +71,7 @@ def encode_question(question: Question, lexicon: Lexicon) -> Row:
     return Row(numbers, start, weights, getattr(task.codec, "chain", 1) - 1 if task.codec.dense else None)
 
 
-def _round_up(length: int, multiple: int) -> int:
-    return -(-length // multiple) * multiple
-
-
-def _padded(rows: Sequence[Sequence[int]], fill: int, length: int) -> Tensor:
+def _padded(rows: Sequence[NDArray[np.int64]], fill: int, length: int) -> Tensor:
     table = np.full((len(rows), length), fill, dtype=np.int64)
     for place, row in enumerate(rows):
         table[place, : len(row)] = row
@@ -68,11 +80,21 @@ def _padded(rows: Sequence[Sequence[int]], fill: int, length: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Collator:
-    """Builds batches. ``multiple`` rounds padded lengths up, so that few distinct shapes occur."""
+    """Builds batches. ``multiple`` rounds padded lengths up, so that few distinct shapes occur, see
+    :func:`~protscribe.data.batching.round_up`.
+
+    ``stand_in`` is a SMILES string that batches without a molecule are given, which nothing attends to: in training, every
+    process then has the molecule encoder take part in every step, as gradients that are averaged (and weights that are
+    gathered) need.
+
+    ``read_states`` finds states that were stored, so that a batch of stored chains is not encoded again.
+    """
 
     lexicon: Lexicon
     tokenize_molecules: TokenizeMolecules | None = None
     multiple: int = 8
+    stand_in: str | None = None
+    read_states: ReadStates | None = None
 
     def __call__(self, questions: Sequence[Question]) -> Batch:
         """A batch of ``questions``; answers are part of it where they are known."""
@@ -81,6 +103,15 @@ class Collator:
         )
         rows = [encode_question(question, self.lexicon) for question in questions]
         return Batch(questions=questions, **self._inputs(questions), **self._texts(rows, questions))
+
+    def numbered(self, drawn: Sequence[Numbered]) -> Batch:
+        """A batch of an epoch's questions, which knows their numbers. Companions have no weight."""
+        batch = self([question for question, _ in drawn])
+        numbers = tuple(number for _, number in drawn)
+        if COMPANION not in numbers:
+            return replace(batch, numbers=numbers)
+        counted_B1 = torch.tensor([[float(number != COMPANION)] for number in numbers])
+        return replace(batch, numbers=numbers, weights_BT=batch.weights_BT * counted_B1)
 
     def _inputs(self, questions: tuple[Question, ...]) -> dict[str, Any]:
         chains: dict[str, int] = {}
@@ -95,7 +126,7 @@ class Collator:
             if molecule is not None:
                 molecules.setdefault(molecule, len(molecules))
             memory_of.append(memories.setdefault((used, molecule), len(memories)))
-        longest = _round_up(max(map(len, chains)), self.multiple)
+        longest = round_up(max(map(len, chains)), self.multiple)
         residues = np.full((len(chains), longest), PAD_RESIDUE, dtype=np.int64)
         for chain, place in chains.items():
             residues[place, : len(chain)] = residue_ids(chain)
@@ -104,21 +135,26 @@ class Collator:
         joined = [
             self._join(used, molecule, chains, molecules, longest, mask_JA) for used, molecule in memories
         ]
-        length = _round_up(max(len(source) for source, _, _ in joined), self.multiple)
+        length = round_up(max(len(source) for source, _, _ in joined), self.multiple)
         return {
             "residues_NL": residues_NL,
             "residue_mask_NL": residues_NL != PAD_RESIDUE,
+            "states_NLE": self.read_states(list(chains), longest) if self.read_states else None,
             "lengths": tuple(map(len, chains)),
             "source_KM": _padded([source for source, _, _ in joined], -1, length),
             "part_KM": _padded([part for _, part, _ in joined], 0, length),
             "offset_KM": _padded([offset for _, _, offset in joined], 0, length),
             "memory_of_B": torch.tensor(memory_of),
             "memory_of": tuple(memory_of),
+            # Both are numbered as they come, so that memories of one chain each are the chains, in their order.
+            "unjoined": all(len(used) == 1 and molecule is None for used, molecule in memories),
             "molecules_JA": ids_JA,
             "molecule_mask_JA": mask_JA,
         }
 
     def _molecules(self, molecules: tuple[str, ...]) -> tuple[Tensor | None, Tensor | None]:
+        if not molecules and self.tokenize_molecules is not None and self.stand_in is not None:
+            molecules = (self.stand_in,)
         if not molecules:
             return None, None
         assert self.tokenize_molecules is not None, "a task with molecules needs a molecule encoder"
@@ -132,29 +168,23 @@ class Collator:
         molecules: dict[str, int],
         longest: int,
         mask_JA: Tensor | None,
-    ) -> tuple[list[int], list[int], list[int]]:
-        source: list[int] = []
-        part: list[int] = []
-        offset: list[int] = []
-        for place, chain in enumerate(used):
-            first = chains[chain] * longest
-            source += range(first, first + len(chain))
-            part += [place] * len(chain)
-            offset += range(len(chain))
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        # Of each part: its first place among all states, its number, its size.
+        parts = [(chains[chain] * longest, place, len(chain)) for place, chain in enumerate(used)]
         if molecule is not None:
             assert mask_JA is not None
-            size = int(mask_JA[molecules[molecule]].sum())
             first = len(chains) * longest + molecules[molecule] * mask_JA.shape[1]
-            source += range(first, first + size)
-            part += [MOLECULE] * size
-            offset += range(size)
-        return source, part, offset
+            parts.append((first, MOLECULE, int(mask_JA[molecules[molecule]].sum())))
+        offsets = [np.arange(size) for _, _, size in parts]
+        source = [first + offset for (first, _, _), offset in zip(parts, offsets, strict=True)]
+        part = [np.full(size, number) for _, number, size in parts]
+        return np.concatenate(source), np.concatenate(part), np.concatenate(offsets)
 
     def _texts(self, rows: Sequence[Row], questions: Sequence[Question]) -> dict[str, Any]:
         answered = questions[0].answer is not None
         # The end symbol is only ever a target: the last column of an answered row is the token before it.
         width = max(len(row.numbers) for row in rows) - (1 if answered else 0)
-        length = _round_up(width, self.multiple) if answered else width
+        length = round_up(width, self.multiple) if answered else width
         shape = (len(rows), length)
         tokens, targets = np.full(shape, PAD, dtype=np.int64), np.full(shape, PAD, dtype=np.int64)
         weights = np.zeros(shape, dtype=np.float32)

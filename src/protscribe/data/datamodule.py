@@ -11,108 +11,204 @@ import dataclasses
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import lightning
 import numpy as np
+import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from protscribe.data.batching import Budget, Integers, Sizes, padding_share, plan_batches
-from protscribe.data.collate import Collator, Question, TokenizeMolecules, encode_question
-from protscribe.data.files import SUFFIXES, suffix_of
+from protscribe.data.batching import Budget, Integers, Sizes, padding_share, plan_batches, share_batches
+from protscribe.data.collate import (
+    COMPANION,
+    Collator,
+    Numbered,
+    Question,
+    ReadStates,
+    TokenizeMolecules,
+    encode_question,
+)
+from protscribe.data.examples import (
+    Example,
+    Examples,
+    MadeExamples,
+    as_list,
+    fill_task,
+    pick,
+    read_examples,
+    records_of,
+    shared_sequences,
+)
 from protscribe.data.lengths import LengthPolicy, apply_length_policy
 from protscribe.data.lexicon import Lexicon, Positioning, position_block
-from protscribe.data.mixture import Mixture, Places
+from protscribe.data.mixture import Balance, Mixture, Places
 from protscribe.data.readers import open_table
 from protscribe.data.reading import OnError, ReadOptions
-from protscribe.data.source import SPLIT, Example, Source, Split, fill_task, read_source, shared_sequences
+from protscribe.data.source import SPLIT, Source, Split
+from protscribe.data.workers import Ears
 from protscribe.errors import ConfigError, nearest
+from protscribe.growth import extend_task
 from protscribe.records import Failure, ProteinRecord
 from protscribe.task import Task
 from protscribe.vocabulary import Vocabulary
 
 log = logging.getLogger(__name__)
 
-Place = tuple[int, int, int]
-"""0-based entry of the mixture, 0-based row of its examples, 0-based epoch."""
+METHANE = "C"
+"""The molecule that training batches without one are given, see :class:`~protscribe.data.collate.Collator`."""
+
+
+class Place(NamedTuple):
+    """One question of an epoch. All are 0-based: entry of the mixture, row of its examples, epoch, and number in the
+    order of the epoch (or :data:`~protscribe.data.collate.COMPANION`)."""
+
+    entry: int
+    row: int
+    epoch: int
+    number: int = 0
 
 
 @dataclass(frozen=True)
-class Questions(Dataset[Question]):
-    """Questions by :data:`Place`. With probability ``unknown``, each condition that is not required is asked
+class Questions(Dataset[Numbered]):
+    """Questions by :class:`Place`. With probability ``unknown``, each condition that is not required is asked
     as ``<unknown>``.
 
-    So the model learns to answer where a user does not know the organism, and a new value is no stranger.
+    So the model learns to answer where a user does not know the organism, and a new value is no stranger. Where labels
+    are made, this is where: a question is a function of (seed, epoch, entry, row), in whichever process.
     """
 
-    entries: Sequence[tuple[Task, Sequence[Example]]]
+    entries: Sequence[tuple[Task, Examples]]
     seed: int = 0
     unknown: float = 0.0
 
     def __len__(self) -> int:
         return sum(len(examples) for _, examples in self.entries)
 
-    def __getitem__(self, place: Place) -> Question:
-        entry, row, epoch = place
+    def __getitem__(self, place: Place) -> Numbered:
+        entry, row, epoch, number = place
         task, examples = self.entries[entry]
-        record = examples[row].record
+        key = [self.seed, epoch, entry, row]
+        example = examples.draw(row, key) if isinstance(examples, MadeExamples) else examples[row]
+        record = example.record
         optional = [condition.field for condition in task.conditions if not condition.required]
         if optional and self.unknown:
-            drawn = np.random.default_rng([self.seed, epoch, entry, row]).random(len(optional))
+            drawn = np.random.default_rng(key).random(len(optional))
             hidden = {field for field, chance in zip(optional, drawn, strict=True) if chance < self.unknown}
             kept = {field: value for field, value in record.fields.items() if field not in hidden}
             record = dataclasses.replace(record, fields=kept) if hidden else record
-        return Question(record, task, examples[row].answer)
+        return Numbered(Question(record, task, example.answer), number)
+
+
+def _numbered(batches: Iterable[Integers], places: Places, epoch: int) -> Iterator[list[Place]]:
+    """Batches of numbers as places of questions; an empty one gets a companion, the epoch's first question."""
+    for batch in batches:
+        numbers = batch.tolist() or [COMPANION]
+        rows = places[batch if len(batch) else [0]].tolist()
+        yield [Place(entry, row, epoch, number) for (entry, row), number in zip(rows, numbers, strict=True)]
+
+
+class Plan(NamedTuple):
+    """An epoch: its samples in order, their sizes, the batches of all processes as numbers in that order, and how many
+    there are before the last turn is cut finer."""
+
+    places: Places
+    sizes: Sizes
+    batches: list[Integers]
+    whole: int
 
 
 class EpochBatches(Sampler[list[Place]]):
     """The batches of one epoch at a time, of one process out of ``world``. ``set_epoch`` chooses the
-    epoch."""
+    epoch.
+
+    ``mixture`` may be its :class:`~protscribe.data.mixture.Balance`, by which shares follow validation. ``tokens`` gives,
+    for entries whose questions differ by epoch, the tokens of the question at a place, in place of those in ``sizes``.
+    """
 
     def __init__(
         self,
-        mixture: Mixture,
+        mixture: Mixture | Balance,
         sizes: Sequence[Sizes],
         budget: Budget,
         seed: int,
         rank: int = 0,
         world: int = 1,
+        tokens: Mapping[int, Callable[[Place], int]] | None = None,
     ) -> None:
         self.mixture, self.sizes, self.budget, self.seed = mixture, sizes, budget, seed
+        self._tokens = tokens or {}
         self.rank, self.world = rank, world
         self._all = Sizes.join(sizes)
         self._first = np.cumsum([0, *(len(part) for part in sizes)])
         self.set_epoch(0)
 
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-        self._planned: tuple[Places, list[Integers]] | None = None
+    def set_epoch(self, epoch: int, turns: int = 0, taken: int = 0) -> None:
+        """Begins with ``epoch``, of whose batches the first ``taken`` have been trained on, in ``turns`` turns of as many
+        processes as there were then."""
+        self.epoch, self._turns, self._taken = epoch, turns, taken
+        self._planned: Plan | None = None
 
-    def _plan(self) -> tuple[Places, list[Integers]]:
+    def taken(self, turns: int) -> tuple[int, int]:
+        """How many batches of the epoch, in the order of one process, and how many samples all processes have trained on
+        once each has taken ``turns`` turns of it. What a worker has read ahead does not count."""
+        plan = self._plan()
+        stop = self._taken + (turns - self._turns) * self.world
+        samples = sum(len(batch) for batch in plan.batches[:stop])
+        return min(stop, plan.whole), samples
+
+    def settings(self) -> dict[str, Any]:
+        """All that the order of every epoch depends on, as plain data."""
+        lengths = hashlib.sha256()
+        for column in (self._all.chains, self._all.residues, self._all.longest, self._all.tokens):
+            lengths.update(np.ascontiguousarray(column).tobytes())
+        mixture = self.mixture.mixture if isinstance(self.mixture, Balance) else self.mixture
+        return {
+            "seed": self.seed,
+            "mixture": repr(mixture),
+            "data.budget": repr(self.budget),
+            "numbers of training rows": [len(part) for part in self.sizes],
+            "lengths of training rows": lengths.hexdigest(),
+        }
+
+    def _plan(self) -> Plan:
         if self._planned is None:
             places = self.mixture.epoch([len(part) for part in self.sizes], self.seed, self.epoch)
-            ordered = self._all.pick(self._first[places[:, 0]] + places[:, 1])
-            batches = plan_batches(ordered, self.budget, self.seed, self.epoch, self.world)
-            self._planned = places, batches
+            sizes = self._sizes_at(places)
+            batches = plan_batches(sizes, self.budget, self.seed, self.epoch)
+            rest = share_batches(batches[self._taken :], self.world)
+            self._planned = Plan(places, sizes, batches[: self._taken] + rest, len(batches))
         return self._planned
 
+    def _sizes_at(self, places: Places) -> Sizes:
+        sizes = self._all.pick(self._first[places[:, 0]] + places[:, 1])
+        for entry, tokens_at in self._tokens.items():
+            for number in np.flatnonzero(places[:, 0] == entry):
+                sizes.tokens[number] = tokens_at(
+                    Place(entry, int(places[number, 1]), self.epoch, int(number))
+                )
+        return sizes
+
     def __len__(self) -> int:
-        return len(self._plan()[1]) // self.world
+        return self._turns + (len(self._plan().batches) - self._taken) // self.world
 
     def __iter__(self) -> Iterator[list[Place]]:
-        places, batches = self._plan()
-        epoch = self.epoch
-        for batch in batches[self.rank :: self.world]:
-            yield [(int(entry), int(row), epoch) for entry, row in places[batch]]
+        plan = self._plan()
+        yield from _numbered(plan.batches[self._taken + self.rank :: self.world], plan.places, self.epoch)
+
+    def drawn(self, turn: int) -> tuple[Places, Sizes]:
+        """What all processes together are given as their 0-based ``turn``-th batch of this epoch, companions left out."""
+        plan = self._plan()
+        begin = self._taken + (turn - self._turns) * self.world
+        together = np.concatenate(plan.batches[begin : begin + self.world])
+        return plan.places[together], plan.sizes.pick(together)
 
     def padding_share(self) -> float:
         """The share, 0..1, of what the network computes in this epoch that is padding."""
-        places, batches = self._plan()
-        ordered = self._all.pick(self._first[places[:, 0]] + places[:, 1])
-        return padding_share(batches, ordered, self.budget)
+        plan = self._plan()
+        return padding_share(plan.batches, plan.sizes, self.budget)
 
 
 class ScribeData(lightning.LightningDataModule):
@@ -135,6 +231,9 @@ class ScribeData(lightning.LightningDataModule):
     long, encoder_limit: what happens to chains above the encoder's limit, see :mod:`protscribe.data.lengths`.
     on_error: ``"raise"``, or ``"collect"`` to leave bad rows out and list them in ``failures``.
     strict_split: whether a validation protein that is also in training is an error; else it is logged.
+    known, lexicon, staged: tasks and lexicon of the bundle that training starts from, and whether nothing but new symbols is
+        learnt: the lexicon is extended, and a task that the bundle has must be what it was there (see
+        :func:`protscribe.growth.extend_task`).
 
     Call :meth:`read` before anything else. It raises :class:`~protscribe.errors.LabelError`,
     :class:`~protscribe.errors.InputError`, :class:`~protscribe.errors.TaskError` ``task.unknown`` or
@@ -161,20 +260,30 @@ class ScribeData(lightning.LightningDataModule):
         on_error: OnError = "raise",
         strict_split: bool = False,
         workers: int = 0,
+        known: Mapping[str, Task] | None = None,
+        lexicon: Lexicon | None = None,
+        staged: bool = False,
     ) -> None:
         super().__init__()
+        self._known, self._base, self._staged = known or {}, lexicon, staged
+        positions = positions if lexicon is None else lexicon.positions
         self.mixture, self._tasks, self._sources, self.root = mixture, tasks, sources, Path(root)
         self.budget, self.seed, self.positions, self.unknown = budget or Budget(), seed, positions, unknown
         self.validation_rows, self.holdout, self.limit = validation_rows, holdout, limit
         self.validate_on, self.long, self.encoder_limit = validate_on, long, encoder_limit
         self.on_error, self.strict_split, self.workers = on_error, strict_split, workers
         self.tokenize_molecules: TokenizeMolecules | None = None
+        self.read_states: ReadStates | None = None
+        self.balance = Balance(mixture)
         self.failures: list[Failure] = []
         self.tasks: dict[str, Task] = {}
-        self.training: list[list[Example]] = []
+        self.training: list[Examples] = []
         self.validation: dict[str, list[Example]] = {}
         self._validation_batches: dict[str, list[list[Place]]] = {}
         self._sampler: EpochBatches | None = None
+        self.reached = (0, 0)
+        self._resumed: Mapping[str, Any] = {}
+        self.ears = Ears()
         for name, value, high in (("unknown", unknown, 1.0), ("holdout", holdout, 0.5)):
             if not 0 <= value <= high:
                 raise ConfigError("config.value", f"data: {name} must lie in 0..{high}, got {value}")
@@ -191,9 +300,7 @@ class ScribeData(lightning.LightningDataModule):
                     f"unknown source {entry.source!r}; {nearest(entry.source, self._sources)}",
                 )
         sources = [self._sources[entry.source] for entry in entries]
-        self.tasks = {
-            name: fill_task(self._tasks[name], sources, root=self.root) for name in sorted(self.mixture.tasks)
-        }
+        self.tasks = {name: self._define(name, sources) for name in sorted(self.mixture.tasks)}
         self.training, self.validation = [], {name: [] for name in self.tasks}
         for entry, source in zip(entries, sources, strict=True):
             training, validation = self._read_entry(self.tasks[entry.task], source)
@@ -201,39 +308,44 @@ class ScribeData(lightning.LightningDataModule):
             self.validation[entry.task] += validation
         blocks = [block for task in self.tasks.values() for block in task.blocks()]
         if self.positions == "tokens":
-            longest = max(max(example.record.lengths) for part in self.training for example in part)
+            longest = max(max(record.lengths) for part in self.training for record in records_of(part))
             blocks.append(position_block(longest))
-        self.lexicon = Lexicon(Vocabulary.compose(blocks), self.positions)
+        if self._base is None:
+            self.lexicon = Lexicon(Vocabulary.compose(blocks), self.positions)
+        else:
+            self.lexicon = self._base.extend(blocks, staged=self._staged)
         self._sizes = [
-            Sizes.of(
-                map(self._size, [Question(one.record, self.tasks[entry.task], one.answer) for one in part])
-            )
+            Sizes.of(self._sizes_of(self.tasks[entry.task], part))
             for entry, part in zip(entries, self.training, strict=True)
         ]
         self._validation_batches = {}
 
-    def _read_entry(self, task: Task, source: Source) -> tuple[list[Example], list[Example]]:
+    def _define(self, name: str, sources: Sequence[Source]) -> Task:
+        """A task with what its definition leaves open, which must not contradict the bundle's own."""
+        filled = fill_task(self._tasks[name], sources, root=self.root)
+        return extend_task(self._known[name], self._tasks[name], filled) if name in self._known else filled
+
+    def _read_entry(self, task: Task, source: Source) -> tuple[Examples, list[Example]]:
         training = self._read_split(task, source, "train")
         if self.limit and len(training) > self.limit:
             chosen = np.random.default_rng([self.seed, 3]).permutation(len(training))[: self.limit]
-            training = [training[row] for row in sorted(chosen)]
+            training = pick(training, sorted(chosen))
         if self.validate_on == "train":
-            return training, training
+            return training, as_list(training)
         validation = self._read_split(task, source, "validation")
-        if not validation and self.holdout:
+        if not len(validation) and self.holdout:
             log.warning(
                 "source %s has no validation split: %.0f%% of its training inputs validate, alike or not",
                 source.name,
                 100 * self.holdout,
             )
-            held = [_hash_share(example.record) < self.holdout for example in training]
-            validation = [example for example, out in zip(training, held, strict=True) if out]
-            training = [example for example, out in zip(training, held, strict=True) if not out]
-        shared_sequences(training, validation, strict=self.strict_split)
-        return training, self._some(validation)
+            held = np.array([_hash_share(record) < self.holdout for record in records_of(training)])
+            validation, training = pick(training, np.flatnonzero(held)), pick(training, np.flatnonzero(~held))
+        shared_sequences(records_of(training), records_of(validation), strict=self.strict_split)
+        return training, as_list(self._some(validation))
 
-    def _read_split(self, task: Task, source: Source, split: Literal["train", "validation"]) -> list[Example]:
-        return read_source(
+    def _read_split(self, task: Task, source: Source, split: Literal["train", "validation"]) -> Examples:
+        return read_examples(
             source,
             task,
             split,
@@ -246,47 +358,92 @@ class ScribeData(lightning.LightningDataModule):
     def _prepare(self, record: ProteinRecord) -> ProteinRecord:
         return apply_length_policy(record, self.encoder_limit, self.long)
 
-    def _some(self, examples: list[Example]) -> list[Example]:
+    def _some(self, examples: Examples) -> Examples:
         if not self.validation_rows or len(examples) <= self.validation_rows:
             return examples
         chosen = np.random.default_rng([self.seed, 4]).permutation(len(examples))[: self.validation_rows]
-        return [examples[row] for row in sorted(chosen)]
+        return pick(examples, sorted(chosen))
+
+    def _sizes_of(self, task: Task, examples: Examples) -> Iterator[tuple[tuple[int, ...], int]]:
+        """Sizes of an entry's questions. Those of made ones differ by epoch, unless the answer has a token a residue."""
+        if not isinstance(examples, MadeExamples):
+            yield from (self._size(Question(one.record, task, one.answer)) for one in examples)
+            return
+        prompt = 2 + len(task.conditions)
+        for record in examples.records:
+            yield record.lengths[: task.chains], prompt + (record.lengths[0] + 1 if task.codec.dense else 0)
 
     def _size(self, question: Question) -> tuple[tuple[int, ...], int]:
         record = question.task.arrange(question.record)
         row = encode_question(question._replace(record=record), self.lexicon)
         return record.lengths[: question.task.chains], len(row.numbers)
 
+    def _questions(self) -> Questions:
+        entries = [
+            (self.tasks[entry.task], part)
+            for entry, part in zip(self.mixture.entries.values(), self.training, strict=True)
+        ]
+        return Questions(entries, self.seed, self.unknown)
+
     @property
     def collator(self) -> Collator:
-        return Collator(self.lexicon, self.tokenize_molecules, self.budget.multiple)
+        return Collator(
+            self.lexicon,
+            self.tokenize_molecules,
+            self.budget.multiple,
+            stand_in=METHANE,
+            read_states=self.read_states,
+        )
+
+    def chains(self) -> set[str]:
+        """The proteins that are asked about in the same form in every epoch, in training and in validation."""
+        parts = [
+            (self.tasks[entry.task], part)
+            for entry, part in zip(self.mixture.entries.values(), self.training, strict=True)
+        ]
+        parts += [(self.tasks[name], examples) for name, examples in self.validation.items()]
+        return {
+            chain
+            for task, part in parts
+            if not (isinstance(part, MadeExamples) and part.maker.alters)
+            for record in records_of(part)
+            for chain in task.arrange(record).chains[: task.chains]
+        }
 
     @property
     def sampler(self) -> EpochBatches:
         """The batches of training; made at first use, when the process knows its rank."""
         if self._sampler is None:
             rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-            self._sampler = EpochBatches(self.mixture, self._sizes, self.budget, self.seed, rank, world)
+            questions = self._questions()
+            tokens = {
+                place: lambda at: self._size(questions[at].question)[1]
+                for place, (task, examples) in enumerate(questions.entries)
+                if isinstance(examples, MadeExamples) and not task.codec.dense
+            }
+            self._sampler = EpochBatches(
+                self.balance, self._sizes, self.budget, self.seed, rank, world, tokens=tokens
+            )
         return self._sampler
 
     def padding_share(self) -> float:
         """The share, 0..1, of what the network computes in an epoch of training that is padding."""
         return self.sampler.padding_share()
 
-    def train_dataloader(self) -> DataLoader[Question]:
+    def train_dataloader(self) -> DataLoader[Numbered]:
         """The loader of the trainer's current epoch. The Trainer must reload it every epoch, for epochs
         differ in their batches."""
-        self.sampler.set_epoch(self.trainer.current_epoch if self.trainer else 0)
-        entries = [
-            (self.tasks[entry.task], part)
-            for entry, part in zip(self.mixture.entries.values(), self.training, strict=True)
-        ]
-        return self._loader(Questions(entries, self.seed, self.unknown), self.sampler)
+        epoch = self.trainer.current_epoch if self.trainer else 0
+        resumed = self._resumed if self._resumed.get("epoch") == epoch else {}
+        self.sampler.set_epoch(epoch, resumed.get("turns", 0), resumed.get("taken", 0))
+        self.ears.close("training")
+        return self._loader(self._questions(), self.sampler, "training")
 
-    def val_dataloader(self) -> list[DataLoader[Question]]:
+    def val_dataloader(self) -> list[DataLoader[Numbered]]:
         """One loader a task that has validation examples, in the order of ``tasks``."""
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         loaders = []
+        self.ears.close("validation")
         for task, examples in self.validation.items():
             if not examples:
                 continue
@@ -294,23 +451,83 @@ class ScribeData(lightning.LightningDataModule):
             if task not in self._validation_batches:
                 self._validation_batches[task] = self._plan_validation(task, world)
             batches = self._validation_batches[task]
-            # Where there are fewer examples than processes each takes all, which leaves every mean as it is.
-            mine = batches[rank::world] if len(examples) >= world else batches
-            loaders.append(self._loader(Questions([(self.tasks[task], examples)]), mine))
+            questions = Questions([(self.tasks[task], examples)])
+            loaders.append(self._loader(questions, batches[rank::world], "validation"))
         return loaders
 
     def _plan_validation(self, task: str, world: int) -> list[list[Place]]:
         examples = self.validation[task]
         sizes = Sizes.of(self._size(Question(one.record, self.tasks[task], one.answer)) for one in examples)
         budget = dataclasses.replace(self.budget, window=len(examples))
-        batches = plan_batches(sizes, budget, self.seed, 0, world if len(examples) >= world else 1)
-        return [[(0, int(row), 0) for row in batch] for batch in batches]
+        batches = plan_batches(sizes, budget, self.seed, 0, world)
+        # Numbered as one process takes them, so that the first rows are the same for any number of processes.
+        order = np.concatenate(batches)
+        places = np.stack([np.zeros_like(order), order], axis=1)
+        stops = np.cumsum([len(batch) for batch in batches])
+        runs = [np.arange(stop - len(batch), stop) for stop, batch in zip(stops, batches, strict=True)]
+        return list(_numbered(runs, places, 0))
 
     def _loader(
-        self, dataset: Questions, batches: Sampler[list[Place]] | list[list[Place]]
-    ) -> DataLoader[Question]:
-        collate: Callable[[list[Question]], object] = self.collator
-        return DataLoader(dataset, batch_sampler=batches, collate_fn=collate, num_workers=self.workers)
+        self, dataset: Questions, batches: Sampler[list[Place]] | list[list[Place]], part: str
+    ) -> DataLoader[Numbered]:
+        collate: Callable[[list[Numbered]], object] = self.collator.numbered
+        return DataLoader(
+            dataset,
+            batch_sampler=batches,
+            collate_fn=collate,
+            num_workers=self.workers,
+            worker_init_fn=self.ears.grow(part).listen,
+            # A loader draws a seed for its workers, which must not come from the numbers that dropout draws from.
+            generator=torch.Generator().manual_seed(self.seed),
+        )
+
+    # Going on where a run was interrupted
+
+    def turns_at_first(self) -> int:
+        """How many batches each process is given in epoch 0: what the length of a run is estimated from, which must not
+        depend on where it is resumed."""
+        sampler = self.sampler
+        return len(EpochBatches(
+            sampler.mixture, sampler.sizes, sampler.budget, sampler.seed, 0, sampler.world, sampler._tokens
+        ))  # fmt: skip
+
+    def state_dict(self) -> dict[str, Any]:
+        """What decides the order of samples from ``reached`` on: 0-based epoch, and turns taken in it, which who saves a
+        checkpoint sets. Plain data."""
+        epoch, turns = self.reached
+        taken, samples = self.sampler.taken(turns) if turns else (0, 0)
+        return {
+            "epoch": epoch, "turns": turns, "taken": taken, "samples": samples, "world": self.sampler.world,
+            "settings": self.sampler.settings(), "balance": self.balance.state_dict(),
+        }  # fmt: skip
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Goes on from a state, with the same number of processes or another one: every sample of the epoch that was begun
+        is still given once.
+
+        Raises :class:`~protscribe.errors.ConfigError` ``config.resume`` where the order of an epoch that was begun is not
+        what it was; at the beginning of one that is a warning.
+        """
+        now = self.sampler.settings()
+        changed = [name for name, value in now.items() if state_dict["settings"].get(name) != value]
+        if changed:
+            told = f"the run to resume had another order of samples; changed are: {', '.join(changed)}"
+            if state_dict["turns"]:
+                raise ConfigError(
+                    "config.resume",
+                    f"{told}. It stopped inside epoch {state_dict['epoch'] + 1}, whose samples can then not be told apart "
+                    "from those already seen: resume as it was, or from a checkpoint at the end of an epoch",
+                )
+            log.warning("%s. It goes on with the new order", told)
+        if state_dict["world"] != self.sampler.world:
+            log.warning(
+                "the run to resume had %d processes, now there are %d: a step sees %s samples, the schedule counts steps",
+                state_dict["world"],
+                self.sampler.world,
+                "more" if self.sampler.world > state_dict["world"] else "fewer",
+            )
+        self._resumed = state_dict
+        self.balance.load_state_dict(state_dict["balance"])
 
 
 SPLIT_NAMES: Mapping[Split, tuple[str, ...]] = {
@@ -319,11 +536,6 @@ SPLIT_NAMES: Mapping[Split, tuple[str, ...]] = {
     "test": ("test", "testing"),
 }
 """What people write into a column named ``split``."""
-
-
-def is_table(name: str) -> bool:
-    """Whether a source's name is a table file's: it ends in ``.csv``, ``.tsv``, ``.parquet`` or the like."""
-    return SUFFIXES.get(suffix_of(name), "fasta") != "fasta"
 
 
 def table_source(path: str, task: str) -> Source:

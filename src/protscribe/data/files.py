@@ -200,6 +200,11 @@ def _refuse_foreign_bytes(head: bytes, name: str) -> None:
             )
 
 
+def is_table(name: str) -> bool:
+    """Whether a source's name is a table file's: it ends in ``.csv``, ``.tsv``, ``.parquet`` or the like."""
+    return SUFFIXES.get(suffix_of(name), "fasta") != "fasta"
+
+
 def suffix_of(name: str) -> str:
     """The suffix that says what a file is, in lower case, a ``.gz`` after it left aside."""
     path = Path(name)
