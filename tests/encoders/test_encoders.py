@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import subprocess
 import sys
@@ -15,8 +16,16 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from protscribe.alphabet import RESIDUES
-from protscribe.encoders import ENCODERS, Encoder, build_encoder, load_encoder, load_molecule_encoder
+from protscribe.encoders import (
+    ENCODERS,
+    Encoder,
+    adapt,
+    build_encoder,
+    load_encoder,
+    load_molecule_encoder,
+)
 from protscribe.errors import ConfigError
+from protscribe.nn.execution import recompute_activations
 from tests.encoders.conftest import pad_residues, random_proteins
 
 LENGTHS = [23, 1, 60, 37]
@@ -177,3 +186,35 @@ def test_every_letter_has_an_id_in_every_table(encoders: dict[str, Any]) -> None
     bert = encoders["bert"].tokens.table_R.tolist()
     assert {bert[RESIDUES.index(letter)] for letter in "BZUO"} == {bert[RESIDUES.index("X")]}
     assert len({*bert[:20]}) == 20
+
+
+@pytest.mark.parametrize("how", ["full", "lora", "last_k"])
+def test_activations_computed_twice_give_the_same_gradients(encoder: Any, how: Any) -> None:
+    """With dropout: what is dropped in the second pass is what was dropped in the first."""
+    gradients, kept = [], []
+    for twice in (False, True):
+        adapted = adapt(copy.deepcopy(encoder), how, last=1, dropout=0.3).train()
+        if how == "lora":  # additions start at zero, and so would half of their gradients
+            for name, weight in adapted.named_parameters():
+                if ".lora_" in name:
+                    torch.nn.init.normal_(weight, std=0.1, generator=torch.Generator().manual_seed(len(name)))
+        if twice:
+            recompute_activations(*adapted.blocks())
+        bytes_kept = 0
+
+        def keep(tensor: torch.Tensor) -> torch.Tensor:
+            nonlocal bytes_kept
+            bytes_kept += tensor.nbytes
+            return tensor
+
+        torch.manual_seed(1)
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            loss = (adapted(*pad_residues(random_proteins(LENGTHS)))[..., :3] ** 2).mean()
+        loss.backward()
+        gradients.append({name: one.grad for name, one in adapted.named_parameters() if one.requires_grad})
+        kept.append(bytes_kept)
+    assert gradients[0].keys() == gradients[1].keys()
+    for name, gradient in gradients[0].items():
+        assert gradient is not None
+        assert torch.equal(gradient, gradients[1][name]), name
+    assert kept[1] < 0.5 * kept[0]

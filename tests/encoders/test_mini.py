@@ -84,19 +84,19 @@ def test_shipped_weights_load_by_name(tmp_path: Path, monkeypatch: pytest.Monkey
     path = tmp_path / "weights" / "small.safetensors"
     save_file(encoder.state_dict(), path, metadata={"plain": json.dumps(plain)})
     monkeypatch.setattr(mini.resources, "files", lambda package: tmp_path)
-    loaded = MiniEncoder.pretrained("small")
+    loaded = MiniEncoder.load("small")
     assert all(
         torch.equal(loaded.state_dict()[name], weight) for name, weight in encoder.state_dict().items()
     )
     with pytest.raises(CheckpointError, match="there is: small") as caught:
-        MiniEncoder.pretrained("smal")
+        MiniEncoder.load("smal")
     assert caught.value.code == "checkpoint.not_found"
     save_file({"norm.weight": torch.ones(32)}, path, metadata={"plain": json.dumps(plain)})
     with pytest.raises(CheckpointError) as caught:
-        MiniEncoder.pretrained("small")
+        MiniEncoder.load("small")
     assert caught.value.code == "checkpoint.tensors"
 
 
 def test_none_ships_yet() -> None:
     with pytest.raises(CheckpointError, match="there is: none"):
-        MiniEncoder.pretrained("anything")
+        MiniEncoder.load("anything")

@@ -18,6 +18,7 @@ from protscribe.encoders.huggingface import HuggingFaceEncoder
 from protscribe.encoders.mini import MiniEncoder
 from protscribe.encoders.molecule import CharacterMolecule, MoleculeEncoder
 from protscribe.encoders.protocol import Encoder
+from protscribe.encoders.stacked import StackedEncoder
 from protscribe.encoders.windows import Windowed, encode_windows
 from protscribe.errors import ConfigError, nearest
 
@@ -36,13 +37,13 @@ __all__ = [
 ]
 
 ENCODERS: dict[str, type[nn.Module]] = {
-    kind.kind: kind for kind in (MiniEncoder, Esm2Encoder, FairEsmEncoder, HuggingFaceEncoder)
+    kind.kind: kind for kind in (MiniEncoder, Esm2Encoder, FairEsmEncoder, HuggingFaceEncoder, StackedEncoder)
 }
 MOLECULE_ENCODERS: dict[str, type[nn.Module]] = {
     kind.kind: kind for kind in (CharacterMolecule, MoleculeEncoder)
 }
 
-OURS = ("mini", "character")
+OURS = ("mini", "stacked", "character")
 """Kinds that start untrained unless a name is given; all others want ``weights: untrained`` said."""
 
 
@@ -65,7 +66,8 @@ def load_encoder(plain: Mapping[str, Any]) -> nn.Module:
 
     ``{kind: esm2, name: facebook/esm2_t6_8M_UR50D, local_files_only: true}`` has pretrained weights;
     ``{kind: esm2, weights: untrained, layers: 6, width: 320, heads: 20}`` and ``{kind: mini, width: 128}`` are untrained,
-    since they are asked for by name. Raises as :func:`build_encoder` and the kind's own ``load``.
+    since they are asked for by name. ``{kind: stacked, base: {...}}`` nests another encoder's. Raises as
+    :func:`build_encoder` and the kind's own ``load``.
     """
     return _load(ENCODERS, "encoder", plain)
 
@@ -77,6 +79,8 @@ def load_molecule_encoder(plain: Mapping[str, Any]) -> nn.Module:
 
 def _build(table: Mapping[str, type[nn.Module]], noun: str, plain: Mapping[str, Any]) -> nn.Module:
     kind, rest = _kind(table, noun, plain)
+    if isinstance(rest.get("base"), Mapping):
+        rest["base"] = _build(table, noun, rest["base"])
     built: nn.Module = _call(table[kind], f"{noun} {kind!r}", rest)
     return built
 
@@ -84,6 +88,8 @@ def _build(table: Mapping[str, type[nn.Module]], noun: str, plain: Mapping[str, 
 def _load(table: Mapping[str, type[nn.Module]], noun: str, plain: Mapping[str, Any]) -> nn.Module:
     kind, rest = _kind(table, noun, plain)
     name, weights = rest.pop("name", None), rest.pop("weights", None)
+    if isinstance(rest.get("base"), Mapping):
+        rest["base"] = _load(table, noun, rest["base"])
     if weights not in (None, "untrained") or (weights and name):
         raise ConfigError(
             "config.value",
@@ -98,11 +104,9 @@ def _load(table: Mapping[str, type[nn.Module]], noun: str, plain: Mapping[str, A
             )
         built: nn.Module = _call(chosen, f"{noun} {kind!r}", rest)
         return built
-    load: Any = chosen.pretrained if kind == "mini" else getattr(chosen, "load", None)
+    load: Any = getattr(chosen, "load", None)
     if load is None:
         raise ConfigError("config.value", f"{noun} {kind!r} has no pretrained weights, got name={name!r}")
-    if kind == "mini":
-        return _call(load, f"{noun} {kind!r}", {"name": name, **rest})
     first = next(iter(inspect.signature(load).parameters))
     return _call(load, f"{noun} {kind!r}", {first: name, **rest})
 

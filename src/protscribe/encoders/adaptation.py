@@ -1,6 +1,7 @@
 """How much of an encoder training may change: nothing, its last layers, everything, or low-rank additions to it.
 
-Low-rank adaptation is LoRA (Hu et al. 2021, arXiv 2106.09685) by peft.
+Low-rank adaptation is LoRA (Hu et al. 2021, arXiv 2106.09685) by peft; QLoRA (Dettmers et al. 2023, arXiv 2305.14314) adds the
+same to an encoder whose linear layers are kept in four bits.
 
 Shape legend: N proteins, L residues (padded), D width.
 """
@@ -14,10 +15,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from protscribe.encoders.four_bit import pack_linear, unpack_linear
+from protscribe.encoders.stacked import StackedEncoder
 from protscribe.errors import ConfigError, nearest
 
-How = Literal["frozen", "last_k", "full", "lora"]
-WAYS = ("frozen", "last_k", "full", "lora")
+How = Literal["frozen", "top", "last_k", "full", "lora", "qlora"]
+WAYS = ("frozen", "top", "last_k", "full", "lora", "qlora")
 
 
 class Adapted(nn.Module):
@@ -53,6 +56,24 @@ class Adapted(nn.Module):
         states: Tensor = self.encoder(*inputs)
         return states
 
+    @property
+    def below_module(self) -> nn.Module:
+        """What training does not change: the encoder where it is frozen, the base of a stacked one."""
+        fixed: nn.Module = self.encoder.base if self.how == "top" else self.encoder
+        return fixed
+
+    def below(self, residues_NL: Tensor, mask_NL: Tensor) -> Tensor:
+        """The states ``[N, L, E]`` of :attr:`below_module`, which are the same at every step."""
+        states_NLE: Tensor = self.below_module(residues_NL, mask_NL)
+        return states_NLE
+
+    def above(self, states_NLE: Tensor, residues_NL: Tensor, mask_NL: Tensor) -> Tensor:
+        """What :meth:`forward` gives, from what :meth:`below` gave."""
+        if self.how != "top":
+            return states_NLE.float()
+        states_NLD: Tensor = self.encoder.upper(states_NLE.float(), residues_NL, mask_NL)
+        return states_NLD
+
     def tokenize(self, molecules: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Of a molecule encoder."""
         tokens: tuple[Tensor, Tensor] = self.encoder.tokenize(molecules)
@@ -85,17 +106,26 @@ def adapt(
 
     Parameters
     ----------
-    how: ``"frozen"``, ``"last_k"`` (the last ``last`` layers and the norm after them), ``"full"`` or ``"lora"``.
+    how: ``"frozen"``, ``"top"`` (all but the base of a stacked encoder is trained), ``"last_k"`` (the last ``last`` layers and
+        the norm after them), ``"full"``, ``"lora"``, or ``"qlora"``, which first packs every linear layer of every block into
+        four bits.
     rank, alpha, dropout: of LoRA; its additions are scaled by alpha / rank and start at zero.
     targets: ends of names of the linear layers that LoRA adds to (``("query", "value")``); default: every linear layer of every
         block, that is attention and feed-forward.
 
     Raises :class:`~protscribe.errors.ConfigError`: ``config.unknown`` for another ``how`` or a target that is nowhere,
-    ``config.value`` for a number out of range.
+    ``config.value`` for a number out of range, ``config.missing`` where QLoRA's package is not installed.
     """
     if how not in WAYS:
         raise ConfigError("config.unknown", f"unknown adaptation {how!r}; {nearest(str(how), WAYS)}")
-    encoder.requires_grad_(how == "full")
+    encoder.requires_grad_(how in ("full", "top"))
+    if how == "top":
+        if not isinstance(encoder, StackedEncoder):
+            kind: Any = encoder
+            raise ConfigError(
+                "config.value", f"adaptation top is for stacked encoders, this one is {kind.kind!r}"
+            )
+        encoder.base.requires_grad_(False)
     if how == "last_k":
         blocks = list(encoder.blocks())  # type: ignore[operator]
         if not 1 <= last <= len(blocks):
@@ -105,22 +135,38 @@ def adapt(
         for part in (*blocks[-last:], encoder.top()):  # type: ignore[operator]
             if part is not None:
                 part.requires_grad_(True)
-    elif how == "lora":
-        _add_lora(encoder, rank, alpha, dropout, targets)
+    elif how in ("lora", "qlora"):
+        linear = _linear_layers(encoder)
+        if how == "qlora":
+            kept = tuple(_kept_whole(encoder))
+            pack_linear(encoder, [name for name in linear if name.rsplit(".", 1)[-1] not in kept])
+        _add_lora(encoder, linear, rank, alpha, dropout, targets)
     return Adapted(encoder, how)
 
 
-def _add_lora(encoder: nn.Module, rank: int, alpha: float, dropout: float, targets: Sequence[str]) -> None:
-    from peft import LoraConfig, inject_adapter_in_model
-
-    if rank < 1:
-        raise ConfigError("config.value", f"rank must be 1 or more, got {rank}")
+def _linear_layers(encoder: nn.Module) -> list[str]:
+    """Names of the linear layers of an encoder's blocks."""
     inside = {id(module) for block in encoder.blocks() for module in block.modules()}  # type: ignore[operator]
-    linear = [
+    return [
         name
         for name, module in encoder.named_modules()
         if id(module) in inside and isinstance(module, nn.Linear)
     ]
+
+
+def _kept_whole(encoder: nn.Module) -> set[str]:
+    """Last parts of names of layers that transformers itself keeps in single precision, since their inputs are large."""
+    listed = [getattr(module, "_keep_in_fp32_modules", None) or () for module in encoder.modules()]
+    return {name for names in listed for name in names}
+
+
+def _add_lora(
+    encoder: nn.Module, linear: Sequence[str], rank: int, alpha: float, dropout: float, targets: Sequence[str]
+) -> None:
+    from peft import LoraConfig, inject_adapter_in_model
+
+    if rank < 1:
+        raise ConfigError("config.value", f"rank must be 1 or more, got {rank}")
     chosen = [name for name in linear if not targets or name.endswith(tuple(targets))]
     lost = [target for target in targets if not any(name.endswith(target) for name in linear)]
     if lost or not chosen:
@@ -135,18 +181,20 @@ def _add_lora(encoder: nn.Module, rank: int, alpha: float, dropout: float, targe
 def merge(encoder: nn.Module) -> nn.Module:
     """The plain encoder of an adapted one, for export: its state dict has the names it had before :func:`adapt`.
 
-    LoRA's additions are summed into a copy, so that training can go on; otherwise it is the encoder itself. An encoder
-    that was never adapted is given back as it is.
+    LoRA's additions are summed into a copy, so that training can go on; otherwise it is the encoder itself. After QLoRA the
+    layers are those that were trained on: what four bits kept of their weights, and the additions, in single precision. An
+    encoder that was never adapted is given back as it is.
     """
     if not isinstance(encoder, Adapted):
         return encoder
-    if encoder.how != "lora":
+    if encoder.how not in ("lora", "qlora"):
         inner: nn.Module = encoder.encoder
         return inner
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     merged: nn.Module = copy.deepcopy(encoder.encoder)
     adapted = [name for name, module in merged.named_modules() if isinstance(module, BaseTunerLayer)]
+    unpack_linear(merged)
     for name in adapted:
         layer: Any = merged.get_submodule(name)
         layer.merge(safe_merge=True)

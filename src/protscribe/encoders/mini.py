@@ -9,7 +9,6 @@ Shape legend: N proteins, L residues (padded), D width, H heads, E width of a he
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from importlib import resources
 from typing import Any, ClassVar
@@ -20,6 +19,7 @@ from torch.nn.functional import gelu, pad, scaled_dot_product_attention
 
 from protscribe.alphabet import PAD_RESIDUE
 from protscribe.encoders.pretrained import check_tensors
+from protscribe.encoders.weights import read_plain
 from protscribe.errors import CheckpointError, Where
 from protscribe.nn.attention import rotate
 
@@ -165,13 +165,11 @@ class MiniEncoder(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     @classmethod
-    def pretrained(cls, name: str) -> MiniEncoder:
+    def load(cls, name: str) -> MiniEncoder:
         """The encoder of that name whose weights ship inside the package, in eval mode.
 
         Raises :class:`~protscribe.errors.CheckpointError` ``checkpoint.not_found``, listing what there is.
         """
-        from safetensors.torch import load
-
         folder = resources.files("protscribe").joinpath(WEIGHTS)
         shipped = {
             path.name.removesuffix(".safetensors"): path
@@ -183,10 +181,16 @@ class MiniEncoder(nn.Module):
                 "checkpoint.not_found",
                 f"no mini encoder {name!r} ships with this version (there is: {known})",
             )
-        content = shipped[name].read_bytes()
-        where = Where(file=f"{name}.safetensors")
-        size = int.from_bytes(content[:8], "little")
-        encoder = cls(**json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["plain"]))
+        return cls.read(shipped[name])
+
+    @classmethod
+    def read(cls, path: Any) -> MiniEncoder:
+        """The encoder of a file that :func:`protscribe.encoders.weights.save_encoder` wrote, in eval mode and float32."""
+        content = path.read_bytes()
+        where = Where(file=path.name)
+        encoder = cls(**read_plain(content, where))
+        from safetensors.torch import load
+
         found = encoder.load_state_dict(load(content), strict=False)
         check_tensors(found.missing_keys, found.unexpected_keys, where)
         return encoder.eval()

@@ -7,7 +7,7 @@ Shape legend: N proteins, L residues (padded), J windows of one protein, W resid
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -17,7 +17,11 @@ from protscribe.errors import ConfigError
 
 
 def encode_windows(
-    encoder: nn.Module, residues_NL: Tensor, mask_NL: Tensor, window: int, overlap: int = 128
+    encoder: Callable[[Tensor, Tensor], Tensor],
+    residues_NL: Tensor,
+    mask_NL: Tensor,
+    window: int,
+    overlap: int = 128,
 ) -> Tensor:
     """States ``[N, L, D]`` of proteins of any length, from windows of at most ``window`` residues.
 
@@ -75,6 +79,19 @@ class Windowed(nn.Module):
 
     def forward(self, residues_NL: Tensor, mask_NL: Tensor) -> Tensor:
         return encode_windows(self.encoder, residues_NL, mask_NL, self.window, self.overlap)
+
+    @property
+    def below_module(self) -> nn.Module:
+        """As of :class:`~protscribe.encoders.adaptation.Adapted`."""
+        fixed: nn.Module = self.encoder.below_module
+        return fixed
+
+    def below(self, residues_NL: Tensor, mask_NL: Tensor) -> Tensor:
+        return encode_windows(self.encoder.below, residues_NL, mask_NL, self.window, self.overlap)
+
+    def above(self, states_NLE: Tensor, residues_NL: Tensor, mask_NL: Tensor) -> Tensor:
+        states_NLD: Tensor = self.encoder.above(states_NLE, residues_NL, mask_NL)
+        return states_NLD
 
     def blocks(self) -> Sequence[nn.Module]:
         blocks: Sequence[nn.Module] = self.encoder.blocks()
