@@ -1,0 +1,1 @@
+"""Pretraining of the embedded encoder on unlabelled sequences: corpus, masking, training, and what it is worth."""
