@@ -25,7 +25,7 @@ import torch
 
 from protscribe.catalogue import find_source, read_task
 from protscribe.cli import main as protscribe
-from protscribe.data.source import Example, read_source
+from protscribe.data.examples import Example, read_source
 from protscribe.evaluation.metrics import Resampled, collect, metrics_of, resample
 from protscribe.predictor import Predictor
 

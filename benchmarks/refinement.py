@@ -22,7 +22,8 @@ import numpy as np
 import torch
 
 from protscribe.catalogue import find_source
-from protscribe.data.source import Example, Source, read_source
+from protscribe.data.examples import Example, read_source
+from protscribe.data.source import Source
 from protscribe.evaluation.metrics import Resampled, collect, evaluate_task, metrics_of, resample
 from protscribe.generation.group import Asking
 from protscribe.predictor import Predictor

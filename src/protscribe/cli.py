@@ -10,19 +10,31 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import protscribe
-from protscribe.errors import ConfigError, ProtscribeError, nearest
+from protscribe.errors import ConfigError, ProcessError, ProtscribeError, nearest
+from protscribe.processes import has_met, seat
 from protscribe.progress import log_on_stderr
-from protscribe.usage import command_help, find_config_dir, full_key, options_first, overview
+from protscribe.usage import (
+    command_help,
+    find_config_dir,
+    full_key,
+    is_override,
+    left_out,
+    options_first,
+    overview,
+)
 
 DONE, BUG, USAGE, REJECTED, PREEMPTED = 0, 1, 2, 3, 75
+AFTER_FIRST = 15.0
+"""Seconds that a process which is not the first one leaves that one to say what is wrong."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +53,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with log_on_stderr():
             return _dispatch(arguments)
+    except ProcessError as error:
+        return error.exit_status
     except ProtscribeError as error:
-        print(f"protscribe: {error}", file=sys.stderr)
+        _complain(str(error))
         return error.exit_status
     except KeyboardInterrupt:
         print("protscribe: interrupted", file=sys.stderr)
@@ -52,9 +66,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
     except Exception:
-        traceback.print_exc()
-        print("protscribe: this is a bug; please report it with the lines above", file=sys.stderr)
+        _complain(f"{traceback.format_exc()}\nthis is a bug; please report it with the lines above")
         return BUG
+
+
+def _complain(message: str) -> None:
+    """Says what is wrong, on standard error, and which of several processes says it.
+
+    Before these have met, a mistake is most often made by all of them. So the first one speaks at once, and the others only
+    if they are still there a while later: a launcher ends all processes when one has failed.
+    """
+    mine = seat()
+    if mine.rank and not has_met():
+        time.sleep(AFTER_FIRST)
+    told_by = f"{mine}: " if mine.world > 1 else ""
+    *lines, last = message.rsplit("\n", 1)
+    for line in lines:
+        print(line, file=sys.stderr)
+    print(f"protscribe: {told_by}{last}", file=sys.stderr, flush=True)
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -68,6 +97,8 @@ def _dispatch(arguments: list[str]) -> int:
     if name not in COMMANDS:
         raise ConfigError("usage.command", f"there is no command {name!r}; {nearest(name, COMMANDS)}")
     command = COMMANDS[name]
+    if name in ("train", "influence"):
+        rest += left_out(rest)
     folder = find_config_dir(rest)
     if any(argument in ("-h", "--help") for argument in rest):
         print(command_help(name, command.summary, folder, composed=command.composed), end="")
@@ -88,15 +119,21 @@ def _compose_and_run(name: str, command: Command, arguments: list[str], folder: 
 
     from protscribe.catalogue import configs_folder
 
-    program = sys.argv[0]
+    if seat().rank:
+        # What was composed is written once.
+        arguments = [*arguments, "hydra.output_subdir=null"]
+    program, here = sys.argv[0], os.getpid()
     statuses: list[int] = []
     failed: list[BaseException] = []
 
     def job(composed: DictConfig) -> None:
+        if os.getpid() != here:
+            # A job that a launcher of Hydra's has taken elsewhere, and that brings an error back.
+            command.run(_plain(composed), folder)
         # What goes wrong inside is kept from Hydra, which would add lines of its own; later jobs of a sweep do not start.
-        if not failed:
+        elif not failed:
             # Lightning starts further processes with this command line.
-            sys.argv = [program, name, *arguments]
+            sys.argv = [program, name, *_own_arguments(arguments, composed)]
             try:
                 statuses.append(command.run(_plain(composed), folder))
             except BaseException as error:
@@ -108,11 +145,26 @@ def _compose_and_run(name: str, command: Command, arguments: list[str], folder: 
             run()
         except SystemExit as exit:
             return USAGE if exit.code else DONE
+        except ProtscribeError:
+            raise
         except Exception as error:
             raise _as_config_error(error) from error
     if failed:
         raise failed[0]
     return max(statuses, default=DONE)
+
+
+def _own_arguments(arguments: Sequence[str], composed: Any) -> list[str]:
+    """The arguments that run this job alone: those of the command, but of a sweep only what belongs to this job."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    hydra = HydraConfig.get()
+    if hydra.mode != RunMode.MULTIRUN:
+        return list(arguments)
+    options = [one for one in arguments if not is_override(one) and one not in ("-m", "--multirun")]
+    quoted = str(composed["folder"]).replace("'", "\\'")
+    return [*options, *hydra.overrides.task, f"folder='{quoted}'"]
 
 
 @contextmanager
@@ -216,6 +268,8 @@ def _yaml_problem(error: Any) -> tuple[str, str]:
 # Commands
 
 
+NAMED_ENTRIES = ("tasks", "sources")
+"""Keys of a training run that become entries of its mixture."""
 FOLDERS_ONLY = ("name", "paths")
 """Top-level keys from which folders are built, and nothing else."""
 PLAIN = ("encoder", "molecule_encoder", "adaptation")
@@ -233,10 +287,24 @@ def check(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
 
     names = RENAMED.get(name, {})
     settings = {names.get(key, key): value for key, value in config.items() if key not in FOLDERS_ONLY}
-    if name == "train":
+    if name in ("train", "influence"):
         from protscribe.training.run import SUPPLIED, SUPPLIED_TO, train
 
-        check_call(train, settings, supplied=SUPPLIED, runtime=SUPPLIED_TO)
+        settings = {key: value for key, value in settings.items() if key not in NAMED_ENTRIES}
+        rest = {key: value for key, value in settings.items() if key != "influence"}
+        check_call(train, rest, supplied=SUPPLIED, runtime=SUPPLIED_TO)
+        if name == "influence":
+            from protscribe.evaluation.influence import SUPPLIED as SUPPLIED_TO_INFLUENCE
+            from protscribe.evaluation.influence import measure_influence
+
+            check_call(measure_influence, settings["influence"], supplied=SUPPLIED_TO_INFLUENCE)
+            for seed in settings["influence"]["seeds"]:
+                check_seed(seed)
+    elif name == "pretrain":
+        from protscribe.pretraining import run as pretraining
+
+        rest = {key: value for key, value in settings.items() if key not in ("sources", "held_out")}
+        check_call(pretraining.pretrain, rest, supplied=pretraining.SUPPLIED, runtime=pretraining.SUPPLIED_TO)
     elif name == "predict":
         from protscribe.outputs import predict_file
 
@@ -295,7 +363,8 @@ def _find_sources(
     """Sources by name, from the catalogue or, where the name is a table's, from the table itself; ``named``
     gives tasks."""
     from protscribe.catalogue import find_source
-    from protscribe.data.datamodule import is_table, table_source
+    from protscribe.data.datamodule import table_source
+    from protscribe.data.files import is_table
 
     found = {}
     for name, task in named.items():
@@ -306,28 +375,142 @@ def _find_sources(
     return found
 
 
-def _train(config: dict[str, Any], folder: Path | None) -> int:
-    import logging
-    import warnings
+def _with_entries(config: dict[str, Any], folder: Path | None) -> dict[str, Any]:
+    """The configuration with tasks and sources that were only named as entries of its mixture."""
+    from protscribe.catalogue import name_entries
 
-    settings = check("train", config)
-    # Lightning's advice about workers and devices is not for who typed this command.
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="lightning")
-    from protscribe.catalogue import read_task
+    tasks, sources = (_several(config.get(key)) or [] for key in NAMED_ENTRIES)
+    if not tasks and not sources:
+        return config
+    mixture = config.get("mixture") or {"_target_": "protscribe.data.mixture.Mixture", "entries": {}}
+    entries = {**mixture["entries"], **name_entries(tasks, sources, folder)}
+    return {**config, "mixture": {**mixture, "entries": entries}}
+
+
+def _beginning(bundle: str | None) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Tasks of the bundle that a run starts from, and the sources it names, each with its task."""
+    from protscribe.checkpoint.hub import find_bundle
+    from protscribe.checkpoint.lineage import trained_on, trained_tasks
+    from protscribe.checkpoint.manifest import read_manifest
+
+    if bundle is None:
+        return (), {}
+    manifest = read_manifest(find_bundle(bundle))
+    named = {entry["source"]: entry["task"] for entry in trained_on(manifest).values()}
+    return trained_tasks(manifest), named
+
+
+def _train(config: dict[str, Any], folder: Path | None) -> int:
+    # What torch has to say, line after line of addresses, where a connection to another process breaks.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    keywords = _training(_with_entries(config, folder), folder)
+    _hush()
     from protscribe.training.run import train
 
-    built = {key: value if key in PLAIN else _build(value) for key, value in settings.items()}
-    mixture = built["mixture"]
-    sources = _find_sources({entry.source: entry.task for entry in mixture.entries.values()}, config, folder)
-    tasks = {name: read_task(name, folder) for name in mixture.tasks}
-    result = train(**built, tasks=tasks, sources=sources, config=config)
-    if os.environ.get("LOCAL_RANK", "0") == "0":
+    result = train(**keywords)
+    if seat().rank == 0:
         score = "" if result.best_score is None else f", best validation score {result.best_score:.4f}"
         print(f"trained {result.steps} steps in {result.epochs} epochs and {result.seconds:.0f} s{score}")
         print(f"padding: {result.padding_share:.1%} of what was computed")
+        if result.changes is not None:
+            print(result.changes.to_text())
         print(f"bundle: {result.bundle}")
     return _rejected(len(result.failures), [failure.detail for failure in result.failures])
+
+
+def _hush() -> None:
+    import logging
+    import warnings
+
+    # Lightning's advice about workers and devices is not for who typed this command.
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning")
+
+
+def _training(config: dict[str, Any], folder: Path | None) -> dict[str, Any]:
+    """The keywords of one training run, everything built anew."""
+    from protscribe.catalogue import read_task, task_names
+
+    settings = check("train", config)
+    built = {key: value if key in PLAIN else _build(value) for key, value in settings.items()}
+    mixture = built["mixture"]
+    sources = _find_sources({entry.source: entry.task for entry in mixture.entries.values()}, config, folder)
+    brought, before = _beginning(built.get("bundle"))
+    for name, task in before.items():
+        with suppress(ProtscribeError):  # the run says of what it has no rows
+            sources = {**_find_sources({name: task}, config, folder), **sources}
+    # A task that a bundle brings along needs no file.
+    wanted = [name for name in mixture.tasks if name not in brought or name in task_names(folder)]
+    tasks = {name: read_task(name, folder) for name in wanted}
+    return {**built, "tasks": tasks, "sources": sources, "config": config}
+
+
+def _influence(config: dict[str, Any], folder: Path | None) -> int:
+    asked = check("influence", config)["influence"]
+    base = _with_entries({key: value for key, value in config.items() if key != "influence"}, folder)
+    whole = _training(base, folder)
+    _hush()
+    from protscribe.data.mixture import Mixture
+    from protscribe.evaluation.influence import measure_influence
+    from protscribe.training.run import train
+
+    def train_one(mixture: Mixture, seed: int, place: Path) -> Path:
+        told = dict(base) if mixture == whole["mixture"] else {**base, "mixture": _node(mixture)}
+        # Whatever lies in the folder of the command lies in that of the training: checkpoints, logs.
+        moved = _moved(told, str(base["folder"]), str(place))
+        print(f"training: {place}", flush=True)
+        return train(**_training({**moved, "seed": seed}, folder)).bundle
+
+    found = measure_influence(train_one, whole["mixture"], whole["sources"], base["folder"], **asked)
+    found.write(base["folder"])
+    print(found.to_markdown())
+    print(f"report: {base['folder']}")
+    return DONE
+
+
+def _node(mixture: Any) -> dict[str, Any]:
+    """A mixture of explicit shares, as a configuration has it."""
+    shares = {"entries": mixture.to_plain(), "explicit": mixture.explicit, "epoch_size": mixture.epoch_size}
+    return {"_target_": "protscribe.data.mixture.Mixture", **shares}
+
+
+def _moved(value: Any, before: str, after: str) -> Any:
+    """Plain data in which every path of a folder, or in it, lies in another folder."""
+    if isinstance(value, Mapping):
+        return {key: _moved(part, before, after) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_moved(part, before, after) for part in value]
+    inside = isinstance(value, str) and (value == before or value.startswith(f"{before}/"))
+    return after + value.removeprefix(before) if inside else value
+
+
+def _pretrain(config: dict[str, Any], folder: Path | None) -> int:
+    import warnings
+
+    settings = check("pretrain", config)
+    warnings.filterwarnings("ignore", module="lightning")
+    from protscribe.catalogue import source_names
+    from protscribe.pretraining.corpus import split_sequences
+    from protscribe.pretraining.run import pretrain
+
+    named, held = settings.pop("sources"), settings.pop("held_out") or source_names(folder)
+    learnt = _find_sources(dict.fromkeys(named), config, folder).values()
+    tested = _find_sources(dict.fromkeys(held), config, folder).values()
+    built = {key: value if key in PLAIN else _build(value) for key, value in settings.items()}
+    result = pretrain(
+        **built,
+        held_out=set(split_sequences(tested, "test")),
+        more=[one for split in ("train", "validation") for one in split_sequences(learnt, split)],
+    )
+    print(f"trained {result.steps} steps on {result.residues} residues")
+    for name, value in result.metrics.items():
+        print(f"{name}: {value:.3f}")
+    print(
+        f"perplexity of counting: {result.unigram:.2f} (unigram), {result.neighbours:.2f} (both neighbours)"
+    )
+    print(f"weights: {result.weights}")
+    return DONE
 
 
 def _predict(config: dict[str, Any], folder: Path | None) -> int:
@@ -387,6 +570,8 @@ def _rejected(count: int, details: Sequence[str]) -> int:
 
 COMMANDS: dict[str, Command] = {
     "train": Command("train one model on a mixture of tasks and write its bundle", _train),
+    "pretrain": Command("train the embedded encoder on unlabelled sequences", _pretrain),
+    "influence": Command("train with and without each task, and tabulate who helps whom", _influence),
     "predict": Command("answer a bundle's tasks about every protein of a file", _predict),
     "evaluate": Command("judge a bundle on held-out rows, beside baselines", _evaluate),
     "tasks": Command("list the tasks that can be trained", _tasks, composed=False),

@@ -92,6 +92,18 @@ class TrainingError(ProtscribeError):
     """Training stopped because going on would be wrong (a loss that is not finite, no data)."""
 
 
+class ProcessError(ProtscribeError):
+    """Another of the processes that train together has failed, and says so itself; all end with its ``exit_status``."""
+
+    def __init__(self, rank: int, world: int, said: str, status: int) -> None:
+        super().__init__("train.other_process", f"rank {rank} of {world} failed: {said}")
+        self.exit_status = status  # type: ignore[misc]
+        self.told = (rank, world, said, status)
+
+    def __reduce__(self) -> tuple[type[ProcessError], tuple[int, int, str, int]]:
+        return ProcessError, self.told
+
+
 class Preempted(ProtscribeError):
     """The process was asked to stop; the work can be resumed."""
 

@@ -29,7 +29,8 @@ WIDTH = 200
 def describe_bundle(
     name: str | Path, *, revision: str | None = None, local_files_only: bool = False
 ) -> RenderableType:
-    """Tasks, vocabulary, networks, readouts and provenance of a bundle (a folder, or ``org/name`` on the Hub).
+    """Tasks, vocabulary, networks, readouts and provenance of a bundle: a folder, a released one's name, or ``org/name`` on the
+    Hub.
 
     Raises :class:`~protscribe.errors.CheckpointError` for a bundle that is missing, damaged, foreign or too new.
     """

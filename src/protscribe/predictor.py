@@ -94,7 +94,7 @@ class Predictor:
         precision: Precision = "float32",
         compile: bool = False,
     ) -> Predictor:
-        """The predictor of a bundle folder or a Hub name ``org/name``.
+        """The predictor of a bundle: a folder, a released one's name, or ``org/name`` on the Hub.
 
         Raises :class:`~protscribe.errors.CheckpointError` for a bundle that is missing, damaged or foreign, and
         :class:`~protscribe.errors.DeviceError` ``device.missing``.

@@ -26,7 +26,9 @@ POINTS = {
     "places": "whether a protein exceeds the places of an encoder that has learned so many; once a batch wider than that",
     "loss": "whether the loss is finite; once a training step",
     "gradient": "whether the gradient is finite; once an optimizer step",
-    "by_task": "sums of loss and accuracy; once in trainer.log_every_n_steps steps, and once a batch of validation",
+    "agreed": "whether any process was asked to stop or has to save; once an optimizer step, with several processes",
+    "saved": "whether all that is saved is finite, and the sums that are saved; twice a checkpoint",
+    "by_task": "sums of loss and accuracy; once in trainer.log_every_n_steps steps, and once a validation",
 }
 """Every point at which the host may wait, and how often it does."""
 

@@ -18,6 +18,7 @@ commands:
 examples:
   protscribe tasks
   protscribe train experiment=demo
+  protscribe train bundle=runs/demo/bundle +task=secondary_structure_3 +source=mine.csv grow=symbols
   protscribe predict bundle=runs/demo/bundle input=my.fasta tasks=[solubility] output=answers.csv
   protscribe evaluate bundle=runs/demo/bundle source=solubility
   protscribe inspect bundle=runs/demo/bundle
@@ -33,9 +34,9 @@ exit status: 0 all done, 2 usage, configuration or input, 3 done but some record
 75 preempted and resumable, 1 a bug in Protscribe
 """
 
-ALIASES = {"source": "sources"}
-"""What people type, and the key it means: to Hydra ``source`` is a group of files, which takes one name and
-no list."""
+ALIASES = {"source": "sources", "+source": "sources", "task": "tasks", "+task": "tasks"}
+"""What people type, and the key it means: to Hydra ``source`` and ``task`` are groups of files, which take one name and
+no list, and no path of a table."""
 
 
 TEXTS = ("prefix",)
@@ -55,9 +56,31 @@ def full_key(argument: str) -> str:
     return f"{ALIASES.get(key, key)}{equals}{value}"
 
 
+OF_A_BUNDLE = ("encoder", "decoder")
+"""Groups of a training run that a bundle to start from decides."""
+
+
+def left_out(arguments: Sequence[str]) -> list[str]:
+    """Overrides that take out of a training run what nobody asked for: networks, where it starts from a bundle, and the
+    usual mixture, where tasks or sources are named.
+    """
+    given = dict(argument.lstrip("+~").partition("=")[::2] for argument in arguments)
+    given = {key: value for key, value in given.items() if value not in ("", "null")}
+    out = list(OF_A_BUNDLE) if "bundle" in given else []
+    if "tasks" in given or "sources" in given:
+        out.append("mixture")
+    asked = {key.partition(".")[0] for key in given}
+    return [f"~{group}" for group in out if group not in asked]
+
+
+def is_override(argument: str) -> bool:
+    """Whether an argument is an override of the configuration, and no option or an option's value."""
+    return not argument.startswith("-") and ("=" in argument or argument.startswith("~"))
+
+
 def options_first(arguments: Sequence[str]) -> list[str]:
     """The arguments with overrides behind options: Hydra's own parser takes overrides in one run only."""
-    overrides = [one for one in arguments if not one.startswith("-") and ("=" in one or one.startswith("~"))]
+    overrides = [one for one in arguments if is_override(one)]
     return [*(one for one in arguments if one not in overrides), *overrides]
 
 

@@ -11,6 +11,9 @@ PROVENANCE = {
     "encoder": {"kind": "esm2", "name": "facebook/esm2_t6_8M_UR50D"},
     "sources": {"one": "demo_where", "two": "demo_sites"},
     "licences": {"demo_where": "BSD-3-Clause"},
+    "sampled": {
+        "one": {"samples": 12_000, "rows": 1_920, "of": 2_400, "residues": 2_500_000, "tokens": 31_000}
+    },
     "evaluation": {"where": {"accuracy": 0.87654}, "sites": {"f1": 0.5}},
     "seed": 3,
     "command": "protscribe train experiment=demo",
@@ -51,6 +54,12 @@ def test_evaluation_and_licences_stand_in_it(card):
     assert "`protscribe train experiment=demo`" in card
 
 
+def test_what_was_sampled_stands_in_it(card):
+    head, row = card.split("## Samples\n\n")[1].splitlines()[0:3:2]
+    assert head == "| trained on | samples | different rows | residues | tokens |"
+    assert row == "| one | 12,000 | 1,920 of 2,400 | 2,500,000 | 31,000 |"
+
+
 def test_what_is_not_known_is_not_claimed(tmp_path):
     save(tmp_path / "tiny", provenance={"encoder": {"kind": "esm2", "name": "/home/me/esm"}})
     card = (tmp_path / "tiny" / "README.md").read_text()
@@ -58,4 +67,5 @@ def test_what_is_not_known_is_not_claimed(tmp_path):
     assert front["license"] == "other"
     assert "base_model" not in front
     assert "## Evaluation" not in card
+    assert "## Samples" not in card
     assert "licence of /home/me/esm: not stated" in card

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from protscribe.codecs.segments import Segment
-from protscribe.data.source import Example
+from protscribe.data.examples import Example
 from protscribe.encoders.mini import MiniEncoder
 from protscribe.errors import TaskError
 from protscribe.evaluation.baselines import majority

@@ -6,7 +6,7 @@ import pytest
 from matplotlib.patches import Rectangle, StepPatch
 
 from protscribe.codecs.segments import Segment
-from protscribe.data.source import Example
+from protscribe.data.examples import Example
 from protscribe.errors import TaskError
 from protscribe.evaluation.metrics import collect, evaluate_task, metrics_of, resample
 from protscribe.evaluation.report import draw_report, plot_report

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from protscribe.codecs.protocol import DigitTree, Draws, First, Greedy, Inclusion, Readout
-from protscribe.data.source import Example
+from protscribe.data.examples import Example
 from protscribe.evaluation.readouts import (
     THRESHOLDS,
     best_of,

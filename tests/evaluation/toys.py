@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from protscribe.codecs.segments import Segment
-from protscribe.data.source import Example
+from protscribe.data.examples import Example
 from protscribe.nn.decoder import Decoder
 from protscribe.nn.model import Scribe
 from protscribe.records import ProteinRecord

@@ -1,5 +1,6 @@
-"""Half precision and compiled networks, as a user asks for them."""
+"""Half precision, compiled networks and activations computed twice, as a user asks for them."""
 
+import copy
 import shutil
 
 import pytest
@@ -7,10 +8,12 @@ import torch
 from torch import nn
 
 from protscribe.checkpoint import save_bundle
+from protscribe.data.collate import Collator, Question
 from protscribe.errors import ConfigError
-from protscribe.nn.execution import compile_parts, set_precision
+from protscribe.nn.execution import compile_parts, recompute_activations, set_precision
 from protscribe.outputs.run import predict_file
 from protscribe.predictor import Predictor
+from protscribe.records import ProteinRecord
 from tests.small import TASKS, make_bundle
 
 LETTERS = "ACDEFGHIKLMNPQRSTVWY"
@@ -112,3 +115,58 @@ def test_compiled_networks_give_the_same_tokens(monkeypatch):
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler, which torch.compile needs on a CPU")
 def test_generated_code_gives_the_same_tokens():
     same(*compiled_and_eager(["place", "fold", "sites"]))
+
+
+def answered(bundle):
+    """A batch of answered questions of several kinds, one of them dense."""
+    asked = {"place": "inside", "fold": "HEC" * 5 + "H", "sites": [], "melting": 3.5}
+    record = ProteinRecord("a", (LETTERS[:16],))
+    return Collator(bundle.lexicon)([Question(record, TASKS[name], answer) for name, answer in asked.items()])
+
+
+def gradients(model, batch):
+    model.zero_grad()
+    torch.manual_seed(5)
+    model.train()(batch).logsumexp(-1).sum().backward()
+    return {name: weight.grad.clone() for name, weight in model.named_parameters() if weight.grad is not None}
+
+
+def test_activations_computed_twice_give_the_same_gradients():
+    """Encoder and decoder together, with the dropout of both."""
+    bundle = make_bundle()
+    batch, model = answered(bundle), bundle.model
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.3
+    once = gradients(model, batch)
+    assert all(torch.equal(once[name], other) for name, other in gradients(model, batch).items())
+    passes = []
+    for block in model.blocks():
+        block.register_forward_hook(lambda *given: passes.append(given))
+        inner = block.forward
+        block.forward = lambda *given, inner=inner: passes.append(given) or inner(*given)
+    recompute_activations(*model.blocks())
+    twice = gradients(model, batch)
+    assert once.keys() == twice.keys()
+    assert all(torch.equal(once[name], twice[name]) for name in once)
+    # Each block is called once, and computed twice; where nothing is recorded, once.
+    blocks = len([*model.encoder.blocks(), *model.decoder.layers])
+    assert len(passes) == 3 * blocks
+    passes.clear()
+    with torch.no_grad():
+        model(batch)
+    assert len(passes) == 2 * blocks
+
+
+def test_a_copy_of_a_model_that_computes_twice_computes_with_its_own_weights():
+    bundle = make_bundle()
+    batch, model = answered(bundle), bundle.model
+    recompute_activations(*model.blocks())
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        for weight in other.parameters():
+            weight.mul_(1.5)
+        assert not torch.allclose(other.eval()(batch), model.eval()(batch))
+        for weight in other.parameters():
+            weight.div_(1.5)
+        torch.testing.assert_close(other(batch), model(batch))

@@ -1,12 +1,16 @@
-"""Encoding in lots: the same states as all at once."""
+"""Encoding in lots, and training's forward pass without copies: the same as all at once and with them."""
 
+import dataclasses
+
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from protscribe.data.collate import Collator, Question
 from protscribe.nn import model
-from protscribe.nn.model import lots
+from protscribe.nn.decoder import Memory
+from protscribe.nn.model import lots, stand_in_groups
 from protscribe.records import ProteinRecord
 from tests.small import TASKS, make_bundle
 
@@ -21,12 +25,13 @@ def test_lots_hold_every_chain_once_within_the_budget(lengths, most):
         assert stop - first == 1 or (stop - first) * columns <= most
 
 
+@pytest.mark.parametrize("multiple", [1, 4, 8, 16])
 @torch.inference_mode()
-def test_states_do_not_depend_on_lots(monkeypatch):
+def test_states_do_not_depend_on_lots(monkeypatch, multiple):
     bundle = make_bundle()
     records = [ProteinRecord(str(n), ("MKTAYIAKQRQISFVK"[n:] * (n % 4 + 1),)) for n in range(9)]
     task = next(task for task in TASKS.values() if task.chains == 1 and not task.molecule)
-    batch = Collator(bundle.lexicon)([Question(record, task) for record in records])
+    batch = Collator(bundle.lexicon, multiple=multiple)([Question(record, task) for record in records])
     made = bundle.model.eval()
     together = made.encode(batch)
     monkeypatch.setattr(model, "TOGETHER", 40)
@@ -42,3 +47,65 @@ def test_states_do_not_depend_on_lots(monkeypatch):
     assert together.shape == apart.shape
     torch.testing.assert_close(together, apart, atol=1e-5, rtol=1e-5)
     made.encoder.forward = forward
+
+
+ASKED = {"place": "inside", "sites": [], "melting": 3.5}
+"""Tasks of one chain that fit any protein, and an answer of each."""
+
+
+def answered(bundle, asked, **collator):
+    """A batch of questions, each a task and the number of a protein."""
+    proteins = [ProteinRecord(str(n), ("MKTAYIAKQRQISFVK"[n:] * 2,)) for n in range(5)]
+    questions = [Question(proteins[protein], TASKS[task], ASKED[task]) for task, protein in asked]
+    return Collator(bundle.lexicon, bundle.model.molecule_encoder.tokenize, **collator)(questions)
+
+
+def slowly(batch):
+    """The batch without what spares copies."""
+    return dataclasses.replace(batch, memory_of=(), unjoined=False)
+
+
+@pytest.mark.parametrize(
+    ("asked", "shared"),
+    [
+        ([("place", 0), ("melting", 1), ("sites", 4)], True),
+        ([("place", 0), ("melting", 0), ("sites", 3), ("place", 3)], True),
+        ([("place", 0), ("melting", 1), ("sites", 0), ("place", 1)], False),
+        ([("place", 0), ("melting", 0), ("sites", 1)], False),
+    ],
+    ids=["a memory a row", "equal groups", "groups apart", "unequal groups"],
+)
+def test_memories_are_copied_only_where_rows_do_not_stand_in_groups(monkeypatch, asked, shared):
+    bundle = make_bundle()
+    batch, made = answered(bundle, asked), bundle.model.eval()
+    assert stand_in_groups(batch.memory_of, len(batch.source_KM)) == shared
+    assert batch.unjoined
+    copied = []
+    pick = Memory.pick
+    monkeypatch.setattr(Memory, "pick", lambda memory, rows: copied.append(rows) or pick(memory, rows))
+    fast = made(batch)
+    assert bool(copied) != shared
+    torch.testing.assert_close(fast, made(slowly(batch)), atol=1e-5, rtol=1e-5)
+    fast.logsumexp(-1).sum().backward()
+    gradients = {name: one.grad.clone() for name, one in made.named_parameters() if one.grad is not None}
+    made.zero_grad()
+    made(slowly(batch)).logsumexp(-1).sum().backward()
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(gradient, made.get_parameter(name).grad, atol=1e-4, rtol=1e-4)
+
+
+def test_a_row_of_its_own_memory_has_the_same_bits_with_and_without_copies():
+    bundle = make_bundle()
+    batch, made = answered(bundle, [("place", 0), ("melting", 1), ("sites", 4)]), bundle.model.eval()
+    with torch.no_grad():
+        assert torch.equal(made(batch), made(slowly(batch)))
+
+
+def test_memories_of_pairs_and_of_molecules_are_joined():
+    bundle = make_bundle()
+    pair = ProteinRecord("p", ("MKTAYIAKQR", "QISFVK"))
+    with_molecule = ProteinRecord("m", ("MKTAYIAKQR",), "CCO")
+    collate = Collator(bundle.lexicon, bundle.model.molecule_encoder.tokenize)
+    assert not collate([Question(pair, TASKS["bind"], "no")]).unjoined
+    assert not collate([Question(with_molecule, TASKS["ligand"], "no")]).unjoined
+    assert answered(bundle, [("place", 0)], stand_in="C").unjoined

@@ -87,7 +87,7 @@ def mixture(names: tuple[str, ...] = tuple(COUNTS), **options: Any) -> Mixture:
 
 def read_data(folder: Path, names: tuple[str, ...] = tuple(COUNTS), **options: Any) -> ScribeData:
     """All of them, validated on the training rows themselves."""
-    settings = {"validate_on": "train", "unknown": 0.0, "budget": Budget(tokens=4096, rows=64), **options}
+    settings = {"validate_on": "train", "unknown": 0.0, "budget": Budget(tokens=65536, rows=64), **options}
     data = ScribeData(mixture(names), TASKS, write_tables(folder), **settings)
     data.read()
     return data
@@ -98,7 +98,7 @@ def settings(folder: Path, **trainer: Any) -> dict[str, Any]:
     return {
         "folder": str(folder / "run"),
         "mixture": mixture(),
-        "data": partial(ScribeData, validate_on="train", unknown=0.0, budget=Budget(tokens=4096, rows=64)),
+        "data": partial(ScribeData, validate_on="train", unknown=0.0, budget=Budget(tokens=65536, rows=64)),
         "encoder": MINI,
         "decoder": partial(Decoder, width=64, layers=2, heads=4, dropout=0.0),
         "optimizer": partial(torch.optim.AdamW, lr=2e-3, weight_decay=0.0),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from functools import partial
 from pathlib import Path
 
@@ -9,14 +10,14 @@ import lightning
 import pytest
 import torch
 
+from protscribe.data.collate import Numbered
 from protscribe.data.datamodule import ScribeData
 from protscribe.encoders import adapt, load_encoder
 from protscribe.errors import ConfigError, TrainingError
 from protscribe.nn.decoder import Decoder
 from protscribe.nn.model import Scribe
-from protscribe.training.module import Objective, ScribeTraining, by_task, dense_rows
+from protscribe.training.module import Objective, ScribeTraining, dense_rows
 from protscribe.training.schedule import constant
-from protscribe.vocabulary import EOS
 from tests.training.made import COUNTS, MINI, TASKS, mixture, read_data, write_tables
 
 
@@ -59,11 +60,22 @@ def test_only_dense_answers_are_hidden_and_differently_at_each_step(data: Scribe
     batch = next(iter(data.train_dataloader()))
     dense = torch.tensor([question.task.name == "fold" for question in batch.questions])
     assert torch.equal(dense_rows(batch)[:, 0], dense)
-    hidden = module._hidden(batch, 0)
+    hidden = module._hidden(batch)
     assert not hidden[~dense].any()
     assert hidden[dense].any()
-    assert torch.equal(hidden, module._hidden(batch, 0))
-    assert not torch.equal(hidden, module._hidden(batch, 1))
+    assert torch.equal(hidden, module._hidden(batch))
+    later = dataclasses.replace(batch, numbers=tuple(number + 1000 for number in batch.numbers))
+    assert not torch.equal(hidden, module._hidden(later))
+
+
+def test_what_is_hidden_of_a_sample_does_not_depend_on_its_batch(data: ScribeData, tmp_path: Path) -> None:
+    module = attached(training(data), tmp_path)
+    batch = next(iter(data.train_dataloader()))
+    whole = module._hidden(batch)
+    order = list(reversed(range(len(batch.questions))))[:7]
+    part = data.collator.numbered([Numbered(batch.questions[row], batch.numbers[row]) for row in order])
+    columns = part.tokens_BT.shape[1]
+    assert torch.equal(module._hidden(part), whole[order, :columns])
 
 
 @pytest.mark.parametrize(("share", "expected"), [(1.0, 1.0), (0.0, 0.5), (0.4, 0.7)])
@@ -71,30 +83,15 @@ def test_how_much_is_hidden(data: ScribeData, tmp_path: Path, share: float, expe
     module = attached(training(data, Objective(hide_all=share)), tmp_path)
     batch = next(iter(data.train_dataloader()))
     dense = dense_rows(batch)[:, 0]
-    found = torch.stack([module._hidden(batch, step)[dense].float() for step in range(200)])
+    numbers = range(len(batch.questions))
+    batches = [
+        dataclasses.replace(batch, numbers=tuple(number + 1000 * step for number in numbers))
+        for step in range(200)
+    ]
+    found = torch.stack([module._hidden(one)[dense].float() for one in batches])
     assert found.mean().item() == pytest.approx(expected, abs=0.04)
     rows = found.mean(-1).flatten()
     assert (rows == 1).float().mean().item() >= share - 0.05
-
-
-def test_by_task_by_hand(data: ScribeData) -> None:
-    batch = next(iter(data.train_dataloader()))
-    choices = len(data.lexicon.vocabulary) + batch.source_KM.shape[1]
-    logits = torch.randn(*batch.tokens_BT.shape, choices, generator=torch.Generator().manual_seed(0))
-    sums = by_task(logits, batch)
-    assert set(sums) == set(COUNTS)
-    rows = [row for row, question in enumerate(batch.questions) if question.task.name == "sites"]
-    nats = weight = right = words = 0.0
-    for row in rows:
-        for column in range(batch.tokens_BT.shape[1]):
-            if batch.weights_BT[row, column] > 0:
-                target = int(batch.targets_BT[row, column])
-                nats -= float(logits[row, column].log_softmax(-1)[target])
-                weight += 1
-                if target != EOS:
-                    words += 1
-                    right += float(int(logits[row, column].argmax()) == target)
-    assert tuple(sums["sites"]) == pytest.approx((nats, weight, right, words), rel=1e-4)
 
 
 def test_what_is_logged(data: ScribeData, tmp_path: Path) -> None:
@@ -129,25 +126,6 @@ def test_a_gradient_that_is_not_finite_stops_before_the_weights_change(
     assert torch.equal(module.model.decoder.table.weight, before)
 
 
-def test_norms_biases_and_embeddings_do_not_decay_and_the_encoder_has_its_own_rate(
-    data: ScribeData, tmp_path: Path
-) -> None:
-    module = training(data, Objective(encoder_rate=0.1))
-    fitted = trainer(tmp_path)
-    fitted.fit(module, datamodule=data)
-    groups = {group["name"]: group for group in fitted.optimizers[0].param_groups}
-    assert set(groups) == {"encoder", "encoder, no decay", "decoder", "decoder, no decay"}
-    assert groups["decoder"]["initial_lr"] == pytest.approx(1e-3)
-    assert groups["encoder"]["initial_lr"] == pytest.approx(1e-4)
-    assert {name: group["weight_decay"] for name, group in groups.items()} == {
-        "encoder": 0.1, "encoder, no decay": 0.0, "decoder": 0.1, "decoder, no decay": 0.0,
-    }  # fmt: skip
-    plain = {id(weight) for name, group in groups.items() if "no decay" in name for weight in group["params"]}
-    assert id(module.model.decoder.table.weight) in plain
-    assert id(module.model.decoder.score.weight) not in plain
-    assert sum(len(group["params"]) for group in groups.values()) == sum(1 for _ in module.parameters())
-
-
 def test_a_frozen_encoder_stays_as_it_is(data: ScribeData, tmp_path: Path) -> None:
     module = training(data, how="frozen")
     before = {name: value.clone() for name, value in module.model.encoder.state_dict().items()}
@@ -180,9 +158,7 @@ def test_bf16_runs(tmp_path: Path) -> None:
     assert fitted.global_step == 1
 
 
-@pytest.mark.parametrize(
-    "values", [{"hide_all": 1.5}, {"length_power": -1}, {"digit_width": -0.1}, {"encoder_rate": -1}]
-)
+@pytest.mark.parametrize("values", [{"hide_all": 1.5}, {"length_power": -1}, {"digit_width": -0.1}])
 def test_an_objective_out_of_range_is_refused(values: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=next(iter(values))):
         Objective(**values)

@@ -8,7 +8,7 @@ import signal
 import stat
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning
 import pytest
@@ -21,19 +21,23 @@ from protscribe.data.datamodule import ScribeData
 from protscribe.data.mixture import Entry, Mixture
 from protscribe.errors import Preempted, ProtscribeError
 from protscribe.nn.decoder import Decoder
+from protscribe.training.checkpoints import Checkpoints
 from protscribe.training.run import TrainResult, train
+from protscribe.training.saving import STATE, saved
 from protscribe.training.schedule import constant
 from tests.training.made import COUNTS, TASKS, settings
 
 FLAT = partial(constant, warmup_steps=0)
 
 
-def checkpoints(folder: Path, mode: str = "min") -> dict[str, ModelCheckpoint]:
-    kept = partial(ModelCheckpoint, dirpath=folder / "run" / "checkpoints", save_on_train_epoch_end=True)
-    return {
-        "best": kept(filename="best", monitor="valid/loss", mode=mode, enable_version_counter=False),
-        "last": kept(filename="last", enable_version_counter=False),
-    }
+def checkpoints(folder: Path, mode: Literal["min", "max"] = "min", **options: Any) -> dict[str, Callback]:
+    return {"checkpoints": Checkpoints(folder / "run" / "checkpoints", "valid/loss", mode, **options)}
+
+
+def state_of(checkpoint: Path | None) -> dict[str, Any]:
+    assert checkpoint is not None
+    state: dict[str, Any] = torch.load(checkpoint / STATE, weights_only=True)
+    return state
 
 
 def small(folder: Path, **options: Any) -> dict[str, Any]:
@@ -79,10 +83,10 @@ def test_the_bundle_holds_the_best_weights_not_the_last(tmp_path: Path) -> None:
     # Learning makes the loss fall, so that the epoch of the highest loss is the first.
     keywords = small(tmp_path, max_epochs=3, callbacks=checkpoints(tmp_path, mode="max"))
     result = train(**keywords)
-    assert result.best_checkpoint is not None
-    assert result.last_checkpoint is not None
-    best = torch.load(result.best_checkpoint, weights_only=True)["state_dict"]
-    last = torch.load(result.last_checkpoint, weights_only=True)["state_dict"]
+    best, last = (
+        state_of(result.best_checkpoint)["state_dict"],
+        state_of(result.last_checkpoint)["state_dict"],
+    )
     held = load_bundle(result.bundle).model.decoder.state_dict()
     assert all(torch.equal(held[name], best[f"model.decoder.{name}"]) for name in held)
     assert not all(torch.equal(held[name], last[f"model.decoder.{name}"]) for name in held)
@@ -93,15 +97,10 @@ def test_a_run_resumed_at_the_end_of_an_epoch_goes_on_as_if_never_interrupted(tm
     for name, parts in (("whole", [4]), ("parts", [2, 4])):
         folder = tmp_path / name
         for epochs in parts:
-            keywords = small(folder, max_epochs=epochs)
-            # Without dropout: what global random numbers a resumed run draws is another matter.
-            keywords["encoder"] = {**keywords["encoder"], "dropout": 0.0}
-            keywords["decoder"] = partial(Decoder, width=16, layers=1, heads=2, dropout=0.0)
-            result = train(**keywords, callbacks=checkpoints(folder), resume="last")
-        assert result.last_checkpoint is not None
-        states.append(torch.load(result.last_checkpoint, weights_only=True))
+            result = train(**small(folder, max_epochs=epochs), callbacks=checkpoints(folder), resume="last")
+        states.append(state_of(result.last_checkpoint))
     whole, resumed = states
-    assert whole["epoch"] == resumed["epoch"] == 3
+    assert whole["epoch"] == resumed["epoch"] == 4
     assert whole["global_step"] == resumed["global_step"]
     for name, value in whole["state_dict"].items():
         assert torch.equal(value, resumed["state_dict"][name]), name
@@ -148,13 +147,77 @@ class Signalled(Callback):
 def test_a_signal_ends_training_so_that_it_can_be_resumed(tmp_path: Path, how: str) -> None:
     handler = signal.getsignal(signal.SIGINT)
     kept = checkpoints(tmp_path)
-    with pytest.raises(Preempted, match=r"resume=.*last\.ckpt") as caught:
+    with pytest.raises(Preempted, match="resume=") as caught:
         train(**small(tmp_path, max_epochs=3, callbacks={**kept, "signalled": Signalled(how)}))
     assert caught.value.exit_status == 75
     assert signal.getsignal(signal.SIGINT) is handler
     assert not (tmp_path / "run" / "bundle").exists()
     result = train(**small(tmp_path, max_epochs=3, callbacks=checkpoints(tmp_path), resume="last"))
     assert result.epochs == 3
+
+
+def test_resuming_a_finished_run_writes_the_same_bundle(tmp_path: Path) -> None:
+    """As after a kill between the last epoch and the bundle."""
+    manifests = []
+    for _ in range(2):
+        result = train(**small(tmp_path, max_epochs=2, callbacks=checkpoints(tmp_path), resume="last"))
+        manifests.append((result.bundle / "manifest.json").read_bytes())
+        assert result.epochs == 2
+        assert result.metrics["valid/loss"] > 0
+    assert manifests[0] == manifests[1]
+
+
+def test_a_new_run_does_not_take_what_an_unfinished_one_has_left_for_its_own(tmp_path: Path) -> None:
+    with pytest.raises(Preempted):
+        train(
+            **small(
+                tmp_path, max_epochs=3, callbacks={**checkpoints(tmp_path), "signalled": Signalled("SIGTERM")}
+            )
+        )
+    train(**small(tmp_path, callbacks=checkpoints(tmp_path)))
+    assert len(saved(tmp_path / "run" / "checkpoints.earlier-1")) == 2
+    (only,) = saved(tmp_path / "run" / "checkpoints")
+    assert only.name.startswith("0001-")
+
+
+def test_the_last_checkpoints_and_the_best_are_kept(tmp_path: Path) -> None:
+    # The highest loss is the first epoch's.
+    result = train(**small(tmp_path, max_epochs=5, callbacks=checkpoints(tmp_path, mode="max")))
+    names = [path.name[:4] for path in saved(tmp_path / "run" / "checkpoints")]
+    assert names == ["0001", "0004", "0005"]
+    assert result.best_checkpoint is not None
+    assert result.best_checkpoint.name.startswith("0001-")
+
+
+def test_resuming_falls_back_to_the_checkpoint_before_a_damaged_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    result = train(**small(tmp_path, max_epochs=3, callbacks=checkpoints(tmp_path)))
+    whole = state_of(result.last_checkpoint)["state_dict"]
+    assert result.last_checkpoint is not None
+    (result.last_checkpoint / STATE).write_bytes(b"")
+    again = train(**small(tmp_path, max_epochs=3, callbacks=checkpoints(tmp_path), resume="last"))
+    assert "damaged" in caplog.text
+    assert all(
+        torch.equal(value, whole[name])
+        for name, value in state_of(again.last_checkpoint)["state_dict"].items()
+    )
+    assert len(saved(tmp_path / "run" / "checkpoints")) >= 2
+    with pytest.raises(ProtscribeError) as caught:
+        train(
+            **small(
+                tmp_path,
+                callbacks=checkpoints(tmp_path),
+                resume=str(tmp_path / "run" / "checkpoints.earlier-1" / "0003-step-3"),
+            )
+        )
+    assert caught.value.code == "checkpoint.corrupt"
+
+
+def test_a_lightning_checkpoint_callback_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ProtscribeError, match="callbacks=default") as caught:
+        train(**small(tmp_path, callbacks={"best": ModelCheckpoint(tmp_path)}))
+    assert caught.value.code == "config.value"
 
 
 def test_early_stopping_on_a_named_metric(tmp_path: Path) -> None:

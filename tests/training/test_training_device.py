@@ -1,8 +1,10 @@
 """A training step waits for the device where it says so, and nowhere else."""
 
+import dataclasses
+
 import torch
 
-from protscribe.training.module import Objective
+from protscribe.training.module import OFF_GRAMMAR_ROWS, Objective
 from tests.training.test_module import attached, training
 from tests.training.test_module import data as data
 from tests.watching import watching
@@ -26,15 +28,23 @@ def test_a_step_waits_for_its_loss_and_its_gradient(data, tmp_path):
 
 def test_sums_by_task_are_read_once(data, tmp_path):
     module = attached(training(data), tmp_path)
-    module.log = lambda *given, **named: None
+    module.log = module.log_dict = lambda *given, **named: None
     module.trainer.log_every_n_steps = 1
     batch = next(iter(data.train_dataloader()))
+    later = dataclasses.replace(batch, numbers=tuple(number + OFF_GRAMMAR_ROWS for number in batch.numbers))
     with watching() as found:
         module.training_step(batch, 0)
+        module.training_step(batch, 1)
+        assert found.points == {"loss": 2}
+        module._tell_tasks(1)
         with torch.no_grad():
-            module.eval().validation_step(batch, 1)
+            module.eval()
+            module.validation_step(later, 0)
+            module.validation_step(later, 1)
+            assert found.points == {"loss": 2, "by_task": 1}
+            module.on_validation_epoch_end()
     assert found.seen == []
-    assert found.points == {"loss": 1, "by_task": 2}
+    assert found.points == {"loss": 2, "by_task": 2}
 
 
 def test_soft_digits_wait_for_nothing(data, tmp_path):

@@ -5,7 +5,7 @@ manifest.json          format, versions, size and SHA-256 of every file, archite
                        its own seal
 vocabulary.json        the ordered symbols, one ``[block, text]`` a line
 tasks.json             the tasks, as plain data
-model.safetensors      the weights, float32
+model.safetensors      the weights: float32, or bfloat16 or float16 where that was asked for
 config.yaml            the run's resolved configuration, for people; nothing reads it
 README.md              the model card; nothing reads it
 =====================  =======================================================================================
@@ -17,13 +17,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from protscribe.checkpoint.hub import find_bundle, push_to_hub
+from protscribe.checkpoint.hub import find_bundle, push_to_hub, released_names
 from protscribe.checkpoint.manifest import read_manifest
 
 if TYPE_CHECKING:
-    from protscribe.checkpoint.bundle import Bundle, load_bundle, save_bundle
+    from protscribe.checkpoint.bundle import Bundle, load_bundle, rewrite_bundle, save_bundle
 
-__all__ = ["Bundle", "find_bundle", "load_bundle", "push_to_hub", "read_manifest", "save_bundle"]
+__all__ = [
+    "Bundle", "find_bundle", "load_bundle", "push_to_hub", "read_manifest", "released_names", "rewrite_bundle", "save_bundle",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

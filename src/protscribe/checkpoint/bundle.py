@@ -26,6 +26,8 @@ from protscribe.checkpoint.folder import Content, write_file, write_folder
 from protscribe.checkpoint.hub import find_bundle
 from protscribe.checkpoint.manifest import CARD, CONFIG, FILES, MANIFEST, TASKS, VOCABULARY, WEIGHTS, to_plain
 from protscribe.checkpoint.weights import (
+    DTYPES,
+    NAMES,
     Form,
     check_weights,
     compare,
@@ -33,13 +35,15 @@ from protscribe.checkpoint.weights import (
     forms,
     load_weights,
     stored,
+    weight_names,
     write_weights,
 )
 from protscribe.codecs.protocol import Readout
 from protscribe.data.lexicon import Lexicon
 from protscribe.devices import find_device
+from protscribe.documents import read_yaml
 from protscribe.encoders import Windowed, merge
-from protscribe.errors import CheckpointError, ProtscribeError, Where, nearest
+from protscribe.errors import CheckpointError, ConfigError, ProtscribeError, Where, nearest
 from protscribe.nn.model import Scribe
 from protscribe.task import Task
 from protscribe.vocabulary import Vocabulary
@@ -79,14 +83,15 @@ def save_bundle(
     readouts: Mapping[str, Readout] | None = None,
     config: Mapping[str, Any] | None = None,
     provenance: Mapping[str, Any] | None = None,
+    dtype: str = "float32",
 ) -> Path:
     """Writes a bundle, whole or not at all, and returns its absolute path. A bundle that is there is
     replaced; on failure it stays.
 
     Parameters
     ----------
-    model: low-rank additions are merged, windows left out; weights are stored as float32. Only what can be
-        loaded is saved.
+    model: low-rank additions are merged, windows left out. Only what can be loaded is saved. dtype: what weights are
+        stored as, ``"float32"``, ``"bfloat16"`` or ``"float16"``; they are loaded as float32.
     readouts: by task name; a task without one gets the default. config: the run's resolved configuration, for
     people. No secrets: whoever has the bundle reads it. provenance: of the run, as plain data. The model card
     shows ``license`` (the Hub's identifier), ``licences``
@@ -97,6 +102,7 @@ def save_bundle(
 
     Raises
     ------
+    :class:`~protscribe.errors.ConfigError` ``config.value`` for another ``dtype``.
     :class:`~protscribe.errors.OutputError`: ``output.write`` (nothing changed), ``output.exists`` (another
     thing stands there). :class:`~protscribe.errors.CheckpointError`: ``checkpoint.not_finite``;
     ``checkpoint.vocabulary`` or ``checkpoint.tensors`` for a model that does not fit its own tasks, lexicon or
@@ -106,13 +112,16 @@ def save_bundle(
     told = {name: (readouts or {}).get(name, Readout()) for name in tasks}
     _check_symbols(tasks, lexicon.vocabulary, Where(file=str(folder)))
     architecture = to_plain(describe_model(plain))
-    tensors = stored(plain)
-    unlike = list(compare(forms(tensors), expected_forms(architecture, lexicon)))
+    if dtype not in DTYPES:
+        raise ConfigError("config.value", f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+    tensors = stored(plain, DTYPES[dtype])
+    found = {name: Form(NAMES[tensor.dtype], tuple(tensor.shape)) for name, tensor in tensors.items()}
+    unlike = list(compare(found, expected_forms(architecture, lexicon, dtype)))
     if unlike:
         raise CheckpointError(
             "checkpoint.tensors", f"the model does not fit its own description; {'; '.join(unlike)}"
         )
-    content = _content(plain, architecture, lexicon, told, provenance or {})
+    content = _content(plain, architecture, lexicon, told, provenance or {}, dtype)
     card = render_card(Path(folder).name, tasks, lexicon.vocabulary, told, content)
 
     def write_manifest(path: Path) -> None:
@@ -136,8 +145,8 @@ def load_bundle(
     revision: str | None = None,
     local_files_only: bool = False,
 ) -> Bundle:
-    """A bundle from a folder, or from the Hub by ``org/name``, in eval mode on ``device``. Runs nothing that
-    is named in it.
+    """A bundle from a folder, a released one by its name, or one of the Hub by ``org/name``, in eval mode on ``device``.
+    Runs nothing that is named in it.
 
     Raises :class:`~protscribe.errors.CheckpointError`: ``checkpoint.not_found``, ``.offline``, ``.foreign``,
     ``.pickle``, ``.corrupt``, ``.too_large``, ``.version`` (written by a newer library), ``.vocabulary``,
@@ -156,10 +165,43 @@ def load_bundle(
     return Bundle(model.to(place).eval(), lexicon, tasks, readouts, manifest)
 
 
-def expected_forms(architecture: Mapping[str, Any], lexicon: Lexicon) -> dict[str, Form]:
+OF_A_MACHINE = ("folder", "paths", "state_cache")
+"""Keys of a run's configuration that name folders."""
+
+
+def rewrite_bundle(
+    name: str | Path,
+    folder: str | Path,
+    *,
+    dtype: str = "float32",
+    told: Mapping[str, Any] | None = None,
+) -> Path:
+    """Writes the bundle ``name`` again to ``folder``, with weights as ``dtype`` and ``told`` added to its provenance.
+
+    Of its configuration, folders of the machine that it was trained on are left out.
+    Raises as :func:`load_bundle` and :func:`save_bundle` do.
+    """
+    place = find_bundle(name)
+    bundle = load_bundle(place)
+    return save_bundle(
+        folder,
+        model=bundle.model,
+        lexicon=bundle.lexicon,
+        tasks=bundle.tasks,
+        readouts=bundle.readouts,
+        config={key: value for key, value in read_yaml(place / CONFIG).items() if key not in OF_A_MACHINE},
+        provenance={**bundle.manifest["provenance"], **(told or {})},
+        dtype=dtype,
+    )
+
+
+def expected_forms(
+    architecture: Mapping[str, Any], lexicon: Lexicon, dtype: str = "float32"
+) -> dict[str, Form]:
     """Type and shape of every tensor of an architecture, found without making any."""
     with torch.device("meta"):
-        return forms(build_model(architecture, lexicon).state_dict())
+        model = build_model(architecture, lexicon)
+        return forms(model.state_dict(), weight_names(model), DTYPES[dtype])
 
 
 def _unwrapped(encoder: Any) -> Any:
@@ -176,6 +218,7 @@ def _content(
     lexicon: Lexicon,
     readouts: Mapping[str, Readout],
     provenance: Mapping[str, Any],
+    dtype: str,
 ) -> dict[str, Any]:
     moment = time.gmtime(int(os.environ.get("SOURCE_DATE_EPOCH") or time.time()))
     versions = {"python": platform.python_version()} | {name: metadata.version(name) for name in VERSIONS}
@@ -186,6 +229,8 @@ def _content(
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", moment),
         "vocabulary": {"symbols": len(lexicon.vocabulary), "fingerprint": lexicon.vocabulary.fingerprint},
         "positions": lexicon.positions,
+        **({"stages": list(lexicon.stages)} if lexicon.stages else {}),
+        **({"weights": dtype} if dtype != "float32" else {}),
         "readouts": {name: dataclasses.asdict(readout) for name, readout in readouts.items()},
         "architecture": architecture,
         "parameters": {
@@ -212,7 +257,7 @@ def _read_lexicon(folder: Path, manifest: Mapping[str, Any]) -> Lexicon:
                 "another symbol",
                 Where(file=str(path)),
             )
-        return Lexicon(vocabulary, manifest["positions"])
+        return Lexicon(vocabulary, manifest["positions"], tuple(manifest.get("stages", ())))
 
 
 def _read_tasks(folder: Path, vocabulary: Vocabulary) -> dict[str, Task]:
@@ -247,7 +292,7 @@ def _read_model(folder: Path, manifest: Mapping[str, Any], lexicon: Lexicon) -> 
     with _understood("checkpoint.architecture", folder / MANIFEST), torch.random.fork_rng(devices=[]):
         architecture = manifest["architecture"]
         _check_forbidden(architecture, Where(file=str(folder / MANIFEST)))
-        expected = expected_forms(architecture, lexicon)
+        expected = expected_forms(architecture, lexicon, manifest.get("weights", "float32"))
         check_weights(folder / WEIGHTS, expected)
         model = build_model(architecture, lexicon)
     load_weights(folder / WEIGHTS, model, expected)

@@ -45,6 +45,7 @@ def render_card(
             ("task", "answer", "input", "readout", "reference"),
             (_task_row(t, readouts[t.name]) for t in tasks.values()),
         ),
+        _sampled(provenance.get("sampled") or {}),
         _evaluation(provenance.get("evaluation") or {}),
         "## Vocabulary\n",
         f"{len(vocabulary)} symbols; positions are written as {content['positions']}. "
@@ -98,6 +99,23 @@ def _task_row(task: Task, readout: Readout) -> tuple[str, ...]:
     )
     way = "greedy" if readout.way == "greedy" else f"least risk {how}".strip()
     return task.name, f"{task.title} (`{task.codec.kind}`)", ", ".join(inputs), way, task.reference
+
+
+def _sampled(sampled: Mapping[str, Mapping[str, int]]) -> str:
+    """What the run that wrote the bundle trained on. An entry's different rows are told out of all that it has."""
+    if not sampled:
+        return ""
+    rows = [
+        (
+            name,
+            f"{one['samples']:,}",
+            f"{one['rows']:,} of {one['of']:,}",
+            f"{one['residues']:,}",
+            f"{one['tokens']:,}",
+        )
+        for name, one in sampled.items()
+    ]
+    return "## Samples\n\n" + _table(("trained on", "samples", "different rows", "residues", "tokens"), rows)
 
 
 def _evaluation(evaluation: Mapping[str, Any]) -> str:

@@ -1,4 +1,6 @@
-"""Bundles on the Hugging Face Hub: found by name, downloaded, uploaded. Only a bundle's own files travel."""
+"""Bundles by name: those that ship with this package, and those on the Hugging Face Hub, which are downloaded and uploaded.
+Only a bundle's own files travel.
+"""
 
 from __future__ import annotations
 
@@ -7,29 +9,51 @@ from pathlib import Path
 from typing import Any
 
 from protscribe.checkpoint.folder import find_complete
-from protscribe.checkpoint.manifest import FILES, read_manifest
-from protscribe.errors import CheckpointError, ConfigError, OutputError, Where
+from protscribe.checkpoint.manifest import FILES, MANIFEST, read_manifest
+from protscribe.errors import CheckpointError, ConfigError, OutputError, Where, nearest
 
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+PLAIN_NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
+RELEASED = Path(__file__).resolve().parent.parent / "released"
+"""Where the bundles lie that ship with this package, a folder each."""
+
+
+def released_names() -> tuple[str, ...]:
+    """The names of the bundles that ship with this package, sorted."""
+    return tuple(sorted(path.parent.name for path in RELEASED.glob(f"*/{MANIFEST}")))
 
 
 def find_bundle(name: str | Path, *, revision: str | None = None, local_files_only: bool = False) -> Path:
-    """The folder of a bundle: a local one, or the Hub's ``org/name`` downloaded to the Hub's cache.
+    """The folder of a bundle: a local one, one that ships with this package, or the Hub's ``org/name`` downloaded to the
+    Hub's cache.
 
-    A name whose first part is a local folder is a path. ``HF_HUB_OFFLINE`` is honoured. The folder is not
-    looked into, and may not exist where ``name`` is a path. Raises
+    A local folder comes first, and a name whose first part is one is a path. ``HF_HUB_OFFLINE`` is honoured. The folder is
+    not looked into, and may not exist where ``name`` is a path. Raises
     :class:`~protscribe.errors.CheckpointError`: ``checkpoint.offline`` (not cached, and the Hub cannot or
-    must not be asked; at once), ``checkpoint.not_found`` (the Hub has no such name or revision).
+    must not be asked; at once), ``checkpoint.not_found`` (the Hub has no such name or revision; a name without a slash is
+    neither a folder nor that of a released bundle).
     """
     folder = find_complete(Path(name).expanduser())
     is_path = folder.exists() or isinstance(name, Path) or not HUB_NAME.fullmatch(name)
     if is_path or Path(str(name).split("/")[0]).is_dir():
         if revision is not None:
             raise ConfigError(
-                "config.value", f"revision={revision!r} is for names on the Hub; {str(name)!r} is a path"
+                "config.value", f"revision={revision!r} is for names on the Hub; {str(name)!r} is none"
             )
-        return folder
+        if folder.exists() or isinstance(name, Path) or not PLAIN_NAME.fullmatch(name):
+            return folder
+        return _find_released(name)
     return _download(str(name), revision, local_files_only)
+
+
+def _find_released(name: str) -> Path:
+    if name not in released_names():
+        raise CheckpointError(
+            "checkpoint.not_found",
+            f"there is no such bundle; nothing is made up in its place. {name!r} is no folder, and no released bundle has that "
+            f"name; {nearest(name, released_names())}",
+        )
+    return RELEASED / name
 
 
 def push_to_hub(

@@ -49,13 +49,46 @@ def render_manifest(content: Mapping[str, Any]) -> bytes:
     text that could not be read again.
     """
     sizes = {name: entry["bytes"] for name, entry in content["files"].items() if name != WEIGHTS}
-    body = json.dumps(content, indent=1, allow_nan=False).encode().removesuffix(b"\n}") + _SEAL
-    for name, size in {**sizes, MANIFEST: len(body)}.items():
+    sealed = seal(content)
+    for name, size in {**sizes, MANIFEST: len(sealed)}.items():
         if size > MAX_BYTES:
             raise CheckpointError(
                 "checkpoint.too_large", f"{name} would have {size} bytes, at most {MAX_BYTES} are read back"
             )
+    return sealed
+
+
+def seal(content: Mapping[str, Any]) -> bytes:
+    """Plain data as the bytes of a JSON file that ends in the SHA-256 of all that stands before it."""
+    body = json.dumps(content, indent=1, allow_nan=False).encode().removesuffix(b"\n}") + _SEAL
     return body + hashlib.sha256(body).hexdigest().encode() + _END
+
+
+def read_sealed(path: Path, version: int) -> dict[str, Any]:
+    """The content of a file made by :func:`seal`, whose entry ``format`` is at most ``version``.
+
+    Raises :class:`~protscribe.errors.CheckpointError` ``checkpoint.too_large``, ``checkpoint.corrupt`` or
+    ``checkpoint.version``.
+    """
+    check_size(path)
+    body, found, end = _split(path.read_bytes())
+    if hashlib.sha256(body).hexdigest().encode() != found or end != _END:
+        raise CheckpointError(
+            "checkpoint.corrupt", "is not as it was saved: its seal does not fit", _at(path)
+        )
+    content = read_plain(path)
+    number = content.get("format") if isinstance(content, dict) else None
+    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+        raise CheckpointError(
+            "checkpoint.corrupt", f"names no format this library could read: {number!r}", _at(path)
+        )
+    if number > version:
+        raise CheckpointError(
+            "checkpoint.version",
+            f"has format {number}, this library reads up to {version}: it needs library >= {content.get('needs_library')}",
+            _at(path),
+        )
+    return dict(content)
 
 
 def describe_files(folder: Path) -> dict[str, dict[str, Any]]:
@@ -83,26 +116,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
     if not path.is_file():
         raise _no_bundle(folder)
-    check_size(path)
-    body, seal, end = _split(path.read_bytes())
-    if hashlib.sha256(body).hexdigest().encode() != seal or end != _END:
-        raise CheckpointError(
-            "checkpoint.corrupt", "is not as it was saved: its seal does not fit", _at(path)
-        )
-    manifest = read_plain(path)
-    number = manifest.get("format") if isinstance(manifest, dict) else None
-    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-        raise CheckpointError(
-            "checkpoint.corrupt", f"names no format this library could read: {number!r}", _at(path)
-        )
-    if number > FORMAT:
-        raise CheckpointError(
-            "checkpoint.version",
-            f"has format {number}, this library reads up to {FORMAT}: it needs library >= {manifest.get('needs_library')}",
-            _at(path),
-        )
+    manifest = read_sealed(path, FORMAT)
     check_files(folder, manifest)
-    return dict(manifest)
+    return manifest
 
 
 def check_files(folder: Path, manifest: Mapping[str, Any]) -> None:

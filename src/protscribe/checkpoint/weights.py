@@ -1,9 +1,9 @@
-"""The tensors of a bundle: written as float32 safetensors, read only into a network they fit exactly."""
+"""The tensors of a bundle: written as safetensors, read only into a network they fit exactly, as float32."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +26,10 @@ NAMES = {
 }  # fmt: skip
 
 
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+"""What weights may be stored as. Buffers stay float32: a rounded rotary frequency turns far residues by whole radians."""
+
+
 class Form(NamedTuple):
     """What a tensor must look like: safetensors' name of its type, and its shape."""
 
@@ -36,20 +40,17 @@ class Form(NamedTuple):
         return f"{self.dtype} {list(self.shape)}"
 
 
-def stored(model: nn.Module) -> dict[str, Tensor]:
-    """The tensors of a model by name, as they are stored: on the CPU, floating ones as float32.
+def stored(model: nn.Module, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
+    """The tensors of a model by name, as they are stored: on the CPU, weights as ``dtype``, floating buffers as float32.
 
     Raises :class:`~protscribe.errors.CheckpointError` ``checkpoint.not_finite`` where a weight is NaN or
-    infinite.
+    infinite, or too large for ``dtype``.
     """
     tensors = {}
+    weights = weight_names(model)
     seen: set[int] = set()
     for name, tensor in model.state_dict().items():
-        held = (
-            tensor.detach()
-            .to("cpu", torch.float32 if tensor.is_floating_point() else tensor.dtype)
-            .contiguous()
-        )
+        held = tensor.detach().to("cpu", _stored_dtype(name, tensor, weights, dtype)).contiguous()
         check_finite(name, held, Where())
         # One storage under two names would be refused: each name gets its own copy.
         tensors[name] = held.clone() if held.untyped_storage().data_ptr() in seen else held
@@ -57,10 +58,23 @@ def stored(model: nn.Module) -> dict[str, Tensor]:
     return tensors
 
 
-def forms(tensors: Mapping[str, Tensor]) -> dict[str, Form]:
-    """What each tensor looks like once stored."""
+def weight_names(model: nn.Module) -> frozenset[str]:
+    """Which tensors of a model are weights; the others are buffers."""
+    return frozenset(name for name, _ in model.named_parameters(remove_duplicate=False))
+
+
+def _stored_dtype(name: str, tensor: Tensor, weights: Collection[str], dtype: torch.dtype) -> torch.dtype:
+    if not tensor.is_floating_point():
+        return tensor.dtype
+    return dtype if name in weights else torch.float32
+
+
+def forms(
+    tensors: Mapping[str, Tensor], weights: Collection[str] = (), dtype: torch.dtype = torch.float32
+) -> dict[str, Form]:
+    """What each tensor looks like once stored, those named in ``weights`` as ``dtype``."""
     return {
-        name: Form("F32" if tensor.is_floating_point() else NAMES[tensor.dtype], tuple(tensor.shape))
+        name: Form(NAMES[_stored_dtype(name, tensor, weights, dtype)], tuple(tensor.shape))
         for name, tensor in tensors.items()
     }
 

@@ -23,7 +23,7 @@ from protscribe.codecs.protocol import (
     Readout,
 )
 from protscribe.codecs.segments import Segment
-from protscribe.data.source import Example
+from protscribe.data.examples import Example
 from protscribe.errors import TaskError
 from protscribe.evaluation.answers import candidate_indices
 from protscribe.evaluation.metrics import better, decision_metric, evaluate_task

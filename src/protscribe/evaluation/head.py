@@ -24,7 +24,7 @@ from sklearn.preprocessing import StandardScaler
 
 from protscribe.codecs.protocol import Evidence, First, Marginals, Reading, Readout
 from protscribe.codecs.segments import Segment
-from protscribe.data.source import Example
+from protscribe.data.examples import Example
 from protscribe.errors import TaskError
 from protscribe.evaluation.answers import candidate_indices
 from protscribe.evaluation.baselines import domain_texts, included, predicted, written

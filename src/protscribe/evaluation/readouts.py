@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, Protocol
 
 from protscribe.codecs.protocol import Evidence, Readout
-from protscribe.data.source import Example
+from protscribe.data.examples import Example
 from protscribe.evaluation.baselines import predicted
 from protscribe.evaluation.metrics import METRICS, Scores, decision_metric, evaluate_task
 from protscribe.records import ProteinRecord

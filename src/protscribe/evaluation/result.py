@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from protscribe.data.source import Example
+from protscribe.data.examples import Example
 from protscribe.evaluation.metrics import METRICS, Interval, Scores
 from protscribe.outputs.atomic import pending_file
 from protscribe.records import Failure, Prediction
@@ -152,7 +152,8 @@ def _defined(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
-def _plain_interval(interval: Interval) -> dict[str, float | None]:
+def plain_interval(interval: Interval) -> dict[str, float | None]:
+    """Value, bounds and level by name; what is undefined is None."""
     return {name: _defined(value) for name, value in interval._asdict().items()}
 
 
@@ -171,11 +172,11 @@ def _plain_task(result: TaskResult) -> dict[str, Any]:
             name: {
                 "missing": method.scores.missing,
                 "metrics": {metric: _defined(value) for metric, value in method.scores.items()},
-                "main": _plain_interval(method.main),
+                "main": plain_interval(method.main),
             }
             for name, method in result.methods.items()
         },
-        "gains": {name: _plain_interval(gain) for name, gain in result.gains.items()},
+        "gains": {name: plain_interval(gain) for name, gain in result.gains.items()},
     }
 
 

@@ -10,8 +10,9 @@ from typing import Literal
 
 import numpy as np
 
+from protscribe.data.examples import Example, read_source, records_of, shared_sequences
 from protscribe.data.lengths import LengthPolicy
-from protscribe.data.source import Example, Source, Split, read_source, shared_sequences
+from protscribe.data.source import Source, Split
 from protscribe.errors import ConfigError, TaskError, nearest
 from protscribe.evaluation.baselines import majority
 from protscribe.evaluation.head import has_head, head_baseline
@@ -146,7 +147,7 @@ def _read(
     if not parts["test"]:
         named = ", ".join(repr(source.name) for source in sources)
         raise TaskError("task.no_data", f"task {task.name!r}: no usable row in split {split!r} of {named}")
-    shared = shared_sequences(parts["train"], parts["test"], strict=strict)
+    shared = shared_sequences(records_of(parts["train"]), records_of(parts["test"]), strict=strict)
     test = parts["test"]
     if limit is not None and len(test) > limit:
         places = np.random.default_rng(seed).choice(len(test), limit, replace=False)

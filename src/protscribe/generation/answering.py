@@ -23,10 +23,10 @@ from protscribe.generation.candidates import follow_answers
 from protscribe.generation.dense import marginals
 from protscribe.generation.digits import digits_of, number_trees
 from protscribe.generation.enumeration import enumerate_inclusion, rows_to_follow
-from protscribe.generation.group import Answered, Asking, Group, even_out, group_questions
+from protscribe.generation.group import Answered, Asking, Group, even_out, group_questions, stages_of
 from protscribe.generation.search import prompt_inputs, renormalise
 from protscribe.generation.written import DRAWN, write_answers
-from protscribe.nn.decoder import Memory
+from protscribe.nn.decoder import Decoder, Memory
 from protscribe.nn.model import Scribe
 from protscribe.transfer import read_back
 
@@ -63,32 +63,36 @@ def answer(
         _tokens(question, way, settings) for question, way in zip(batch.questions, ways, strict=True)
     )
     memory = model.decoder.project(memory, tokens // len(set(batch.memory_of)))
+    stages = stages_of(lexicon, batch.questions)
     asked: dict[Need, list[int]] = {}
     for place, (question, way) in enumerate(zip(batch.questions, ways, strict=True)):
-        asked.setdefault(_need(question, way, settings), []).append(place)
+        need = _need(question, way, settings)._replace(stage=stages[place])
+        asked.setdefault(need, []).append(place)
     found: list[Answered | None] = [None] * len(batch.questions)
     for need, places in asked.items():
         if need.way in ("written", "marginals"):
             rows = sorted(places, key=lambda place: batch.memory_of[place])
         else:
             rows = even_out(places, batch.memory_of)
-        group = group_questions(lexicon, batch, memory, rows)
+        decoder = model.decoder.at_stage(need.stage)
+        group = group_questions(lexicon.at_stage(need.stage), batch, memory, rows)
         if need.way == "written":
             kinds = [_kind(batch.questions[place], ways[place]) for place in rows]
-            answers = write_answers(model.decoder, group, kinds, settings, need.size)
+            answers = write_answers(decoder, group, kinds, settings, need.size)
         else:
-            answers = SEEKERS[need.way](model, group, settings)
+            answers = SEEKERS[need.way](decoder, group, settings)
         for place, answered in zip(rows, answers, strict=True):
             found[place] = answered
     return [answered for answered in found if answered is not None]
 
 
 class Need(NamedTuple):
-    """What questions must have in common to be asked in one go: the way, and a size that is part of its shapes."""
+    """What questions must have in common to be asked in one go: the way, a size that is part of its shapes, the vocabulary."""
 
     way: str
     size: int = 0
     places: int = 0
+    stage: int = 0
 
 
 def _kind(question: Question, way: Way) -> str:
@@ -120,9 +124,9 @@ def _need(question: Question, way: Way, settings: Asking) -> Need:
     return Need(kind)
 
 
-def _first(model: Scribe, group: Group, settings: Asking) -> list[Answered]:
+def _first(decoder: Decoder, group: Group, settings: Asking) -> list[Answered]:
     """The distribution of the first token: one pass over the prompts."""
-    decoder, prompts = model.decoder, group.prompts
+    prompts = group.prompts
     states_BPD = decoder(*prompt_inputs(prompts), group.memory)
     rows = torch.arange(len(group.questions), device=states_BPD.device)
     state_B1D = states_BPD[rows, prompts.start_B - 1][:, None]
@@ -141,12 +145,12 @@ def _sums_to_one(chances: np.ndarray) -> np.ndarray:
     return chances / chances.sum(axis=-1, keepdims=True)
 
 
-def _traced(model: Scribe, group: Group, settings: Asking) -> list[Answered]:
+def _traced(decoder: Decoder, group: Group, settings: Asking) -> list[Answered]:
     """The greedy string, with the probability of each token after those before it."""
     width = settings.width if all(question.task.codec.dense for question in group.questions) else 1
-    answers = write_answers(model.decoder, group, ["greedy"] * len(group.questions), settings, width)
+    answers = write_answers(decoder, group, ["greedy"] * len(group.questions), settings, width)
     greedy = [answered.evidence for answered in answers if isinstance(answered.evidence, Greedy)]
-    told = follow_answers(model.decoder, group, [[one.tokens] for one in greedy])
+    told = follow_answers(decoder, group, [[one.tokens] for one in greedy])
     steps = [np.exp(told.log_QRT[row, 0, : len(one.tokens)]).tolist() for row, one in enumerate(greedy)]
     return [
         Answered(replace(one, steps=tuple(given)), answered.off_grammar)
@@ -154,10 +158,10 @@ def _traced(model: Scribe, group: Group, settings: Asking) -> list[Answered]:
     ]
 
 
-SEEKERS: dict[str, Callable[[Scribe, Group, Asking], list[Answered]]] = {
+SEEKERS: dict[str, Callable[[Decoder, Group, Asking], list[Answered]]] = {
     "first": _first,
-    "marginals": lambda model, group, settings: marginals(model.decoder, group, settings),
-    "digits": lambda model, group, settings: number_trees(model.decoder, group, settings),
-    "enumeration": lambda model, group, settings: enumerate_inclusion(model.decoder, group),
+    "marginals": marginals,
+    "digits": number_trees,
+    "enumeration": lambda decoder, group, settings: enumerate_inclusion(decoder, group),
     "traced": _traced,
 }

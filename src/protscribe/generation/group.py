@@ -120,6 +120,16 @@ def group_questions(lexicon: Lexicon, batch: Batch, memory: Memory, places: Sequ
     )
 
 
+def stages_of(lexicon: Lexicon, questions: Sequence[Question]) -> list[int]:
+    """The size of the vocabulary that each question is asked with."""
+    known: dict[str, int] = {}
+    for task in (question.task for question in questions):
+        if task.name not in known:
+            symbols = (symbol for block in task.blocks() for symbol in block.symbols())
+            known[task.name] = lexicon.stage_of(symbols)
+    return [known[question.task.name] for question in questions]
+
+
 def choose_memories(memory: Memory, memory_of: Sequence[int]) -> tuple[Memory, list[int]]:
     """The memories that are asked, and which of them each question asks. Nothing is copied where they are neighbours."""
     wanted = list(dict.fromkeys(memory_of))

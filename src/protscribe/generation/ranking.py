@@ -17,12 +17,12 @@ from protscribe.data.batch import Batch
 from protscribe.data.lexicon import Lexicon
 from protscribe.generation.beam import beam_search
 from protscribe.generation.candidates import score_answers
-from protscribe.generation.group import Group, even_out, group_questions
+from protscribe.generation.group import Group, even_out, group_questions, stages_of
 from protscribe.generation.samples import sample
 from protscribe.generation.sampling import uniforms
 from protscribe.generation.settings import Beam, Sample, Search
 from protscribe.generation.writing import FREE, Writing
-from protscribe.nn.decoder import Memory
+from protscribe.nn.decoder import Decoder, Memory
 from protscribe.nn.model import Scribe
 from protscribe.transfer import read_back, upload
 from protscribe.vocabulary import Token
@@ -65,12 +65,12 @@ def search_answers(
     be in eval mode; chains are encoded once.
     """
     found: list[Ranked | None] = [None] * len(batch.questions)
-    for group, places in _groups(model, lexicon, batch, memory):
+    for decoder, group, places in _groups(model, lexicon, batch, memory):
         forced_QT = _forced(group, [beginnings[place] for place in places])
         if isinstance(search, Beam):
-            ranked = _beamed(model, group, search.at_least(count), count, forced_QT)
+            ranked = _beamed(decoder, group, search.at_least(count), count, forced_QT)
         else:
-            ranked = _drawn(model, group, search.at_least(count), count, forced_QT)
+            ranked = _drawn(decoder, group, search.at_least(count), count, forced_QT)
         for place, one in zip(places, ranked, strict=True):
             found[place] = one
     return [one for one in found if one is not None]
@@ -86,9 +86,9 @@ def judge_answers(
 ) -> list[Ranked]:
     """The given answers of every question of ``batch``, most probable first. ``memory`` as in :func:`search_answers`."""
     found: list[Ranked | None] = [None] * len(batch.questions)
-    for group, places in _groups(model, lexicon, batch, memory):
+    for decoder, group, places in _groups(model, lexicon, batch, memory):
         given = [answers[place] for place in places]
-        logs = score_answers(model.decoder, group, given)
+        logs = score_answers(decoder, group, given)
         for place, tokens, log_n in zip(places, given, logs, strict=True):
             told = zip(log_n.tolist(), tokens, log_n.tolist(), strict=True)
             found[place] = Ranked.of(told, len(tokens))
@@ -97,16 +97,18 @@ def judge_answers(
 
 def _groups(
     model: Scribe, lexicon: Lexicon, batch: Batch, memory: Memory | None
-) -> Iterable[tuple[Group, list[int]]]:
-    """Questions whose answers are about equally long are written together."""
+) -> Iterable[tuple[Decoder, Group, list[int]]]:
+    """Questions whose answers are about equally long are written together, with the decoder of their stage."""
     memory = model.decoder.project(model.remember(batch) if memory is None else memory)
-    alike: dict[int, list[int]] = {}
+    stages = stages_of(lexicon, batch.questions)
+    alike: dict[tuple[int, int], list[int]] = {}
     for place, question in enumerate(batch.questions):
         longest = question.task.codec.grammar(question.record).longest
-        alike.setdefault(max(longest, 8).bit_length(), []).append(place)
-    for places in alike.values():
+        alike.setdefault((max(longest, 8).bit_length(), stages[place]), []).append(place)
+    for (_, stage), places in alike.items():
         rows = even_out(places, batch.memory_of)
-        yield group_questions(lexicon, batch, memory, rows), rows
+        group = group_questions(lexicon.at_stage(stage), batch, memory, rows)
+        yield model.decoder.at_stage(stage), group, rows
 
 
 def _forced(group: Group, beginnings: Sequence[Tokens]) -> Tensor | None:
@@ -120,9 +122,9 @@ def _forced(group: Group, beginnings: Sequence[Tokens]) -> Tensor | None:
 
 
 def _beamed(
-    model: Scribe, group: Group, search: Beam, most: int, forced_QT: Tensor | None
+    decoder: Decoder, group: Group, search: Beam, most: int, forced_QT: Tensor | None
 ) -> Iterable[Ranked]:
-    pool = beam_search(model.decoder, group.memory, group.prompts, group.grammars, search, most, forced_QT)
+    pool = beam_search(decoder, group.memory, group.prompts, group.grammars, search, most, forced_QT)
     choices_QWT, lengths_QW, log_QW, score_QW = read_back("decoded", *(one.flatten(1, 2) for one in pool))
     for row in range(len(group.questions)):
         yield Ranked.of(
@@ -139,12 +141,12 @@ def _beamed(
 
 
 def _drawn(
-    model: Scribe, group: Group, search: Sample, most: int, forced_QT: Tensor | None
+    decoder: Decoder, group: Group, search: Sample, most: int, forced_QT: Tensor | None
 ) -> Iterable[Ranked]:
     draws, device = search.draws, group.prompts.start_B.device
     numbers = uniforms(group.questions, search.seed, group.grammars.longest + 1, draws)
     writing = Writing(
-        model.decoder,
+        decoder,
         group.memory,
         group.prompts.repeat(draws),
         group.grammars.repeat(draws),

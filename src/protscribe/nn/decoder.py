@@ -10,6 +10,7 @@ memories, M places, V symbols, S = V + M choices, D width.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -170,6 +171,21 @@ class Decoder(nn.Module):
         their owners.
         """
         return dict(self._plain)
+
+    def at_stage(self, symbols: int) -> Decoder:
+        """This decoder as it was when it knew the first ``symbols`` of its vocabulary and no more: all weights are shared.
+
+        Its scores have the shapes they had then, which is what makes them the same to the last bit.
+        """
+        if symbols == self.vocabulary:
+            return self
+        earlier, score = copy.copy(self), copy.copy(self.score)
+        # Copies are shallow: without tables of their own, what is replaced would be replaced in both.
+        earlier._modules, score._parameters = dict(self._modules), dict(self.score._parameters)
+        score.weight = nn.Parameter(self.score.weight.detach()[:symbols], requires_grad=False)
+        score.out_features = symbols
+        earlier.score, earlier.vocabulary = score, symbols
+        return earlier
 
     @staticmethod
     def _start(module: nn.Module) -> None:

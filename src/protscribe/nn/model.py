@@ -34,16 +34,23 @@ class Scribe(nn.Module):
     def device(self) -> torch.device:
         return self.decoder.table.weight.device
 
+    def blocks(self) -> Iterator[nn.Module]:
+        """The repeated parts, which hold most weights and activations: blocks of the encoders, layers of the decoder."""
+        for encoder in (self.encoder, self.molecule_encoder):
+            if encoder is not None:
+                yield from encoder.blocks()  # type: ignore[operator]
+        yield from self.decoder.layers
+
     def remember(self, batch: Batch) -> Memory:
         """Encodes the batch's N chains and J molecules and joins them to its K memories."""
-        states_NLD = self.encode(batch)
+        states_KMD = states_NLD = self.encode(batch)
         flat_residues = states_NLD.flatten(0, 1)
         residues = flat_residues.shape[0]
         source_KM = batch.source_KM.clamp(min=0)
         mask_KM = batch.memory_mask_KM
-        states_KMD = (
-            flat_residues[source_KM.clamp(max=residues - 1)] * (mask_KM & (source_KM < residues))[..., None]
-        )
+        if not batch.unjoined:
+            of_chains_KM = mask_KM & (source_KM < residues)
+            states_KMD = flat_residues[source_KM.clamp(max=residues - 1)] * of_chains_KM[..., None]
         molecule_KMD = None
         if self.molecule_encoder is not None and batch.molecules_JA is not None:
             flat = self.molecule_encoder(batch.molecules_JA, batch.molecule_mask_JA).flatten(0, 1)
@@ -53,13 +60,17 @@ class Scribe(nn.Module):
     def encode(self, batch: Batch) -> Tensor:
         """States of the batch's chains; in inference on a CPU some at a time, each lot as wide as its longest."""
         residues_NL, mask_NL = batch.residues_NL, batch.residue_mask_NL
+        if batch.states_NLE is not None:
+            known_NLD: Tensor = self.encoder.above(batch.states_NLE, residues_NL, mask_NL)  # type: ignore[operator]
+            return known_NLD
         if torch.is_grad_enabled() or residues_NL.device.type != "cpu" or not batch.lengths:
             states_NLD: Tensor = self.encoder(residues_NL, mask_NL)
             return states_NLD
         parts = []
         for first, stop, columns in lots(batch.lengths, TOGETHER):
             part = self.encoder(residues_NL[first:stop, :columns], mask_NL[first:stop, :columns])
-            parts.append(pad(part, (0, 0, 0, residues_NL.shape[1] - columns)))
+            # A batch may be padded to a smaller multiple than a lot is.
+            parts.append(pad(part, (0, 0, 0, residues_NL.shape[1] - part.shape[1])))
         return torch.cat(parts) if len(parts) > 1 else parts[0]
 
     def forward(self, batch: Batch, hidden_BT: Tensor | None = None) -> Tensor:
@@ -69,11 +80,24 @@ class Scribe(nn.Module):
         share of every dense answer's prefix, so that one pass with all of it hidden gives each residue's
         marginal.
         """
-        memory = self.decoder.project(self.remember(batch)).pick(batch.memory_of_B)
+        memory = self.decoder.project(self.remember(batch))
+        if not stand_in_groups(batch.memory_of, len(batch.source_KM)):
+            memory = memory.pick(batch.memory_of_B)
         tokens_BT = batch.tokens_BT
         if hidden_BT is not None:
             tokens_BT = tokens_BT.masked_fill(hidden_BT & batch.answer_BT, MASK)
         return self.decoder.choices(self.decoder(tokens_BT, batch.aligned_BT, memory), memory)
+
+
+def stand_in_groups(memory_of: Sequence[int], memories: int) -> bool:
+    """Whether rows that ask ``memories`` memories stand in equal groups, one a memory and in their order: what the decoder
+    needs to share a memory among them without copying it.
+
+    >>> stand_in_groups([0, 0, 1, 1], 2), stand_in_groups([0, 1, 1], 2)
+    (True, False)
+    """
+    each, rest = divmod(len(memory_of), memories)
+    return rest == 0 and each > 0 and all(memory == row // each for row, memory in enumerate(memory_of))
 
 
 def lots(lengths: Sequence[int], most: int, multiple: int = 8) -> Iterator[tuple[int, int, int]]:

@@ -6,54 +6,58 @@ from __future__ import annotations
 import inspect
 import logging
 import os
-import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lightning
-import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from protscribe.configuration import check_seed
 from protscribe.data.datamodule import ScribeData
+from protscribe.data.ledger import Sampled
 from protscribe.data.mixture import Mixture
 from protscribe.data.source import Source
 from protscribe.encoders import Windowed, adapt, load_encoder, load_molecule_encoder, merge
-from protscribe.errors import (
-    CheckpointError,
-    ConfigError,
-    DeviceError,
-    OutputError,
-    Preempted,
-    Where,
-    nearest,
-)
+from protscribe.encoders.state_cache import StateStore
+from protscribe.errors import ConfigError, DeviceError, OutputError, Where, nearest
 from protscribe.nn.decoder import Decoder
+from protscribe.nn.execution import recompute_activations
+from protscribe.nn.growth import release
 from protscribe.nn.model import Scribe
 from protscribe.records import Failure
 from protscribe.task import Task
+from protscribe.training.account import Account
+from protscribe.training.checkpoints import Checkpoints
+from protscribe.training.fitting import find_resumed, fit, load_weights
+from protscribe.training.interruption import listening
 from protscribe.training.module import Objective, OptimizerFactory, ScheduleFactory, ScribeTraining
+from protscribe.training.position import epochs_begun, make_resumable
+from protscribe.training.rates import Rates
+from protscribe.training.start import Grow, Start, load_start
+from protscribe.training.states import KeepStates, check_fixed
+from protscribe.training.strategies import environments, forget_earlier_run
+
+if TYPE_CHECKING:
+    from protscribe.evaluation.change import Changes
 
 log = logging.getLogger(__name__)
 
 SUPPLIED = ("tasks", "sources", "root", "config")
 """Keywords of :func:`train` that no configuration holds."""
 SUPPLIED_TO: Mapping[str, tuple[str, ...]] = {
-    "data": ("mixture", "tasks", "sources", "root", "seed", "encoder_limit"),
+    "data": ("mixture", "tasks", "sources", "root", "seed", "encoder_limit", "known", "lexicon", "staged"),
     "decoder": ("vocabulary", "memory_width", "molecule_width", "pointers"),
     "optimizer": ("params",),
     "schedule": ("optimizer", "total_steps"),
     "trainer": (
         "default_root_dir", "callbacks", "logger", "enable_checkpointing", "enable_progress_bar",
-        "enable_model_summary", "use_distributed_sampler", "reload_dataloaders_every_n_epochs",
+        "enable_model_summary", "use_distributed_sampler", "reload_dataloaders_every_n_epochs", "plugins",
     ),
 }  # fmt: skip
 """Keywords that :func:`train` gives to the factories it is given: a configuration may not set them."""
@@ -65,7 +69,9 @@ class TrainResult:
     ``best_score`` that of the weights in the bundle.
 
     ``padding_share`` (0..1) is the share of computed residues and tokens that was padding; ``failures`` are
-    the rows left out with ``data.on_error=collect``. ``seconds`` is the time of the fit, without reading,
+    the rows left out with ``data.on_error=collect``. ``changes`` says what every task could before and can after, where the
+    run started from a bundle. ``sampled`` is what was sampled of each entry of the mixture. ``seconds`` is the
+    time of the fit, without reading,
     readouts and export.
     """
 
@@ -80,20 +86,30 @@ class TrainResult:
     seconds: float
     padding_share: float
     failures: tuple[Failure, ...] = field(default=())
+    changes: Changes | None = None
+    sampled: Mapping[str, Sampled] = field(default_factory=dict)
 
 
+@listening()
 def train(
     folder: str,
     mixture: Mixture,
     data: Callable[..., ScribeData],
-    encoder: Mapping[str, Any],
-    decoder: Callable[..., Decoder],
     optimizer: OptimizerFactory,
     schedule: ScheduleFactory,
     trainer: Callable[..., lightning.Trainer],
+    encoder: Mapping[str, Any] | None = None,
+    decoder: Callable[..., Decoder] | None = None,
+    bundle: str | None = None,
+    grow: Grow = "all",
+    replay: float = 0.0,
+    measured_rows: int | None = 500,
     adaptation: Mapping[str, Any] | None = None,
     molecule_encoder: Mapping[str, Any] | None = None,
     objective: Objective | None = None,
+    rates: Rates | None = None,
+    activation_checkpointing: bool = False,
+    state_cache: StateStore | None = None,
     callbacks: Mapping[str, Callback | None] | None = None,
     logger: Mapping[str, Logger | None] | None = None,
     seed: int = 0,
@@ -115,11 +131,19 @@ def train(
     encoder, molecule_encoder: as :func:`protscribe.encoders.load_encoder` takes them; adaptation: as
         :func:`protscribe.encoders.adapt` does (default: full).
     data, decoder, optimizer, schedule, trainer: factories that lack only what the run itself supplies.
-    objective: what is learnt from an answer. callbacks, logger: of Lightning, by a name of their own;
-        ``None`` leaves one out.
+    bundle: a bundle to start from, in place of an encoder and a decoder, which may be given if they are equal to its own.
+        grow: what of it is trained, see :class:`~protscribe.training.start.Start`. replay: the share of samples that come from
+        what the bundle was trained on, as far as ``sources`` has it. measured_rows: at most so many held-out rows of each task
+        show what it could before and can after (0: all, ``None``: that is not asked), see
+        :func:`~protscribe.evaluation.change.measure_changes`.
+    objective: what is learnt from an answer. rates: how fast each part learns.
+    activation_checkpointing: whether activations are computed a second time in the backward pass in place of being kept, see
+        :func:`protscribe.nn.execution.recompute_activations`.
+    state_cache: where the states of an encoder that is not trained are kept, so that it reads each protein once.
+    callbacks, logger: of Lightning, by a name of their own; ``None`` leaves one out.
     seed: of weights, orders, and what is hidden.
-    resume: a checkpoint of this run, or ``"last"`` for ``folder/checkpoints/last.ckpt``, which may be
-        missing.
+    resume: a checkpoint of this run, or ``"last"`` for the newest one in ``folder/checkpoints`` that is intact, where
+        there is any: the run goes on as if it had never been interrupted.
     choose_readouts: whether thresholds and statistics are chosen on validation data. config: is stored in the
         bundle for people to read.
 
@@ -127,52 +151,111 @@ def train(
     ------
     Every :class:`~protscribe.errors.ProtscribeError` of reading and loading;
     :class:`~protscribe.errors.TrainingError` ``train.not_finite``; :class:`~protscribe.errors.OutputError`
-    ``output.write``; :class:`~protscribe.errors.Preempted` ``train.preempted`` where a signal ended the fit.
+    ``output.write`` or ``output.locked``; :class:`~protscribe.errors.Preempted` ``train.preempted`` where a signal ended
+    the run.
     """
     check_seed(seed)
+    forget_earlier_run()
     place = Path(folder)
     _check_writable(place)
     kept = [callback for callback in (callbacks or {}).values() if callback is not None]
+    saved = _checkpoints(kept)
+    resumed = find_resumed(resume, saved.folder or place / "checkpoints")
     fitted = _trainer(trainer, place, kept, [one for one in (logger or {}).values() if one is not None])
     lightning.seed_everything(seed, verbose=False)
-    model_encoder = load_encoder(encoder)
+    start = None
+    if bundle is not None:
+        start = load_start(
+            bundle, grow, place, encoder=encoder, decoder=decoder, molecule_encoder=molecule_encoder
+        )
+        tasks = {**start.bundle.tasks, **tasks}
+        mixture = start.with_replay(mixture, sources, replay)
+    elif encoder is None or decoder is None:
+        raise ConfigError("config.missing", "give an encoder and a decoder, or a bundle to start from")
+    model_encoder: Any = load_encoder(encoder or {}) if start is None else start.bundle.model.encoder
     read = data(
-        mixture=mixture, tasks=tasks, sources=sources, root=root, seed=seed, encoder_limit=model_encoder.limit
+        mixture=mixture,
+        tasks=tasks,
+        sources=sources,
+        root=root,
+        seed=seed,
+        encoder_limit=model_encoder.limit,
+        **({} if start is None else start.for_data()),
     )
     read.read()
-    model = _build(model_encoder, adaptation or {}, molecule_encoder, decoder, read)
-    module = ScribeTraining(model, read.lexicon, read.tasks, optimizer, schedule, objective, seed)
+    model = (
+        _build(model_encoder, adaptation or {}, molecule_encoder, decoder, read)
+        if start is None
+        else _grow(start, adaptation or {}, read, seed)
+    )
+    if activation_checkpointing:
+        recompute_activations(*model.blocks())
+    module = ScribeTraining(
+        model,
+        read.lexicon,
+        read.tasks,
+        optimizer,
+        schedule,
+        objective,
+        seed,
+        still=grow == "symbols" and start is not None,
+        fixed={} if start is None else start.fixed(),
+        rates=rates,
+    )
+    # A bundle is loaded for inference, and Lightning leaves every part in the mode it is in.
+    module.train()
     _check_monitors(kept, read)
+    account = Account(read)
+    # Before the callback that saves checkpoints, which hold what is counted here.
+    fitted.callbacks.insert(0, account)  # type: ignore[attr-defined]
+    if state_cache is not None:
+        check_fixed(model.encoder)
+        fitted.callbacks.insert(0, KeepStates(state_cache, read))  # type: ignore[attr-defined]
     began = time.monotonic()
-    _fit(fitted, module, read, _resumed(resume, place))
+    fit(fitted, module, read, resumed)
+    module.gather()
+    model = module.model
     seconds = time.monotonic() - began
-    best, last, score = _checkpoints(fitted)
-    if best is not None:
-        module.load_state_dict(torch.load(best, map_location="cpu", weights_only=True)["state_dict"])
-    bundle = place / "bundle"
+    best, last, score = saved.best, saved.last, saved.best_score
+    if best is not None and fitted.is_global_zero:
+        load_weights(module, best)
+    written = place / "bundle"
     if fitted.is_global_zero:
         provenance = {
             "steps": fitted.global_step,
-            "epochs": fitted.current_epoch,
+            "epochs": epochs_begun(fitted),
             "seed": seed,
             "best_score": score,
+            "mixture": mixture.to_plain(),
+            "sampled": {name: sampled._asdict() for name, sampled in account.ledger.whole().items()},
             "sources": {name: entry.source for name, entry in mixture.entries.items()},
             "licences": _licences(mixture, sources),
-            "encoder": dict(encoder),
+            "encoder": dict(encoder or {}),
         }
-        _export(bundle, model, read, choose_readouts, config, provenance)
+        if start is not None:
+            provenance = start.inherited(provenance, read.lexicon, read.tasks)
+        _export(written, model, read, choose_readouts, config, provenance, start)
+    changes = None
+    if fitted.is_global_zero and start is not None and measured_rows is not None:
+        device = "cuda" if fitted.strategy.root_device.type == "cuda" else "cpu"
+        changes = start.changes(
+            written, mixture, sources, rows=measured_rows, seed=seed, root=root, device=device
+        )
+        changes.write(place)
     return TrainResult(
         folder=place,
-        bundle=bundle,
+        bundle=written,
         best_checkpoint=best,
         last_checkpoint=last,
         best_score=score,
         metrics={name: float(value) for name, value in fitted.callback_metrics.items()},
         steps=fitted.global_step,
-        epochs=fitted.current_epoch,
+        epochs=epochs_begun(fitted),
         seconds=seconds,
         padding_share=read.padding_share(),
         failures=tuple(read.failures),
+        changes=changes,
+        sampled=account.ledger.whole(),
     )
 
 
@@ -197,20 +280,45 @@ def _check_writable(folder: Path) -> None:
         ) from None
 
 
-def _build(
-    encoder: Any,
-    adaptation: Mapping[str, Any],
-    molecule_encoder: Mapping[str, Any] | None,
-    decoder: Callable[..., Decoder],
-    data: ScribeData,
-) -> Scribe:
+def _adapted(encoder: Any, adaptation: Mapping[str, Any], data: ScribeData) -> Any:
     for name in adaptation:
         known = list(inspect.signature(adapt).parameters)[1:]
         if name not in known:
             raise ConfigError("config.unknown_key", f"adaptation has no key {name!r}; {nearest(name, known)}")
     adapted: Any = adapt(encoder, **adaptation)
     if data.long == "window" and encoder.limit is not None:
-        adapted = Windowed(adapted, encoder.limit)
+        return Windowed(adapted, encoder.limit)
+    return adapted
+
+
+def _grow(start: Start, adaptation: Mapping[str, Any], data: ScribeData, seed: int) -> Scribe:
+    """The model of the bundle that training starts from, made ready for what it is to learn."""
+    asking = [name for name, task in data.tasks.items() if task.molecule]
+    model = start.bundle.model
+    reader: Any = model.molecule_encoder
+    if asking and reader is None:
+        raise ConfigError(
+            "config.fixed",
+            f"the tasks {', '.join(asking)} have molecules as input, which the bundle {start.name} cannot read",
+        )
+    if reader is not None:
+        data.tokenize_molecules = reader.tokenize
+    if reader is not None and start.grow != "all":
+        model.molecule_encoder = adapt(reader, "frozen")
+    how = adaptation if start.grow == "all" else {"how": "frozen"}
+    model.encoder = _adapted(model.encoder, how, data)
+    return start.grown(data.lexicon, seed)
+
+
+def _build(
+    encoder: Any,
+    adaptation: Mapping[str, Any],
+    molecule_encoder: Mapping[str, Any] | None,
+    decoder: Callable[..., Decoder] | None,
+    data: ScribeData,
+) -> Scribe:
+    assert decoder is not None
+    adapted = _adapted(encoder, adaptation, data)
     reader: Any = None
     asking = [name for name, task in data.tasks.items() if task.molecule]
     if asking:
@@ -254,16 +362,16 @@ def _trainer(
     if shown:
         callbacks = [*callbacks, RichProgressBar()]
     try:
-        return factory(
+        made = factory(
             default_root_dir=folder,
             callbacks=callbacks,
             logger=loggers or False,
-            enable_checkpointing=any(isinstance(callback, ModelCheckpoint) for callback in callbacks),
             enable_progress_bar=shown,
             enable_model_summary=False,
             # The batches of each epoch are planned for every process alike; Lightning's own sampler would undo that.
             use_distributed_sampler=False,
             reload_dataloaders_every_n_epochs=1,
+            plugins=environments(),
         )
     except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
         # The library's own sentence is the best there is; which of the two it is about, only its words say.
@@ -273,53 +381,26 @@ def _trainer(
                 "device.missing", f"{error}; use trainer=cpu, or a machine that has it"
             ) from error
         raise ConfigError("config.value", f"trainer: {error}") from error
+    return make_resumable(made)
 
 
-def _fit(trainer: lightning.Trainer, module: ScribeTraining, data: ScribeData, resume: Path | None) -> None:
-    last = f"{trainer.default_root_dir}/checkpoints/last.ckpt"
-    stopped = Preempted("train.preempted", f"a signal ended training; resume it with resume={last}")
-    at_interrupt = signal.getsignal(signal.SIGINT)
-    try:
-        trainer.fit(module, datamodule=data, ckpt_path=str(resume) if resume else None, weights_only=True)
-    except SIGTERMException:
-        raise stopped from None
-    except SystemExit:
-        # Lightning turns Ctrl-C into an exit; a user of the Python function keeps the interpreter.
-        if trainer.interrupted:
-            raise stopped from None
-        raise
-    finally:
-        # ... and with it the right to interrupt what comes next, which Lightning takes away.
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, at_interrupt)
-
-
-def _resumed(resume: str | None, folder: Path) -> Path | None:
-    if resume is None:
-        return None
-    path = folder / "checkpoints" / "last.ckpt" if resume == "last" else Path(resume)
-    if path.is_file():
-        return path
-    if resume == "last":
-        return None
-    raise CheckpointError(
-        "checkpoint.not_found", "there is no such checkpoint to resume from", Where(file=resume)
-    )
-
-
-def _checkpoints(trainer: lightning.Trainer) -> tuple[Path | None, Path | None, float | None]:
-    """The best checkpoint (of a callback that watches a metric), the last one (of a callback that does not),
-    the best score."""
-    best = last = score = None
-    for callback in trainer.checkpoint_callbacks:
-        if not isinstance(callback, ModelCheckpoint) or not callback.best_model_path:
-            continue
-        if callback.monitor is None:
-            last = Path(callback.best_model_path)
-        elif best is None:
-            best = Path(callback.best_model_path)
-            score = float(callback.best_model_score) if callback.best_model_score is not None else None
-    return best, last, score
+def _checkpoints(callbacks: list[Callback]) -> Checkpoints:
+    """The callback that keeps checkpoints; one that keeps none is added where there is none."""
+    if any(isinstance(callback, ModelCheckpoint) for callback in callbacks):
+        raise ConfigError(
+            "config.value",
+            "callbacks: Lightning's ModelCheckpoint saves what a run cannot go on from exactly, and may leave half a file; "
+            "use protscribe.training.checkpoints.Checkpoints (callbacks=default)",
+        )
+    found = [callback for callback in callbacks if isinstance(callback, Checkpoints)]
+    if len(found) > 1:
+        raise ConfigError(
+            "config.value", "callbacks: a run keeps its checkpoints in one place; give one Checkpoints"
+        )
+    if not found:
+        found.append(Checkpoints(None))
+        callbacks.append(found[0])
+    return found[0]
 
 
 def _export(
@@ -329,8 +410,10 @@ def _export(
     choose: bool,
     config: Mapping[str, Any] | None,
     provenance: Mapping[str, Any],
+    start: Start | None,
 ) -> None:
-    """Writes the bundle: low-rank additions merged, readouts chosen on validation data."""
+    """Writes the bundle: low-rank additions merged, readouts chosen on validation data. Tasks that were there before the
+    run stay, with their readouts."""
     from protscribe.checkpoint import Bundle, save_bundle
     from protscribe.codecs.protocol import Readout
     from protscribe.evaluation import readouts
@@ -338,17 +421,21 @@ def _export(
 
     encoder: Any = model.encoder
     model.encoder = merge(encoder.encoder if isinstance(encoder, Windowed) else encoder)
+    release(model.decoder)
     model.to("cpu").eval()
-    chosen = {name: Readout() for name in data.tasks}
-    asked = {name: examples for name, examples in data.validation.items() if examples}
+    before = start.bundle if start is not None else None
+    kept = start.kept_readouts(data.tasks) if start is not None else {}
+    tasks = {**(before.tasks if before else {}), **data.tasks}
+    chosen = {name: Readout() for name in tasks} | dict(before.readouts if before else {})
+    asked = {name: rows for name, rows in data.validation.items() if rows and name not in kept}
     if choose and asked:
-        bundle = Bundle(model=model, lexicon=data.lexicon, tasks=data.tasks, readouts=chosen, manifest={})
+        bundle = Bundle(model=model, lexicon=data.lexicon, tasks=tasks, readouts=chosen, manifest={})
         chosen |= readouts.choose_readouts(Predictor(bundle, "cpu"), asked)
     save_bundle(
         folder,
         model=model,
         lexicon=data.lexicon,
-        tasks=data.tasks,
+        tasks=tasks,
         readouts=chosen,
         config=config,
         provenance=provenance,
