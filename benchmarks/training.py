@@ -7,7 +7,7 @@ Needs ``PROTSCRIBE_DATA`` for the lengths of ``deeploc2``. One thread, single pr
 sides of a comparison in turn, medians of the repeats. Figures, and what they are at least (or at most):
 
 ``step_mini``, ``step_esm2_8m_lora`` (2.5): residues a second of a training step (forward, backward, AdamW) on the batches that
-    the shipped settings make of deeploc2's proteins, over that of the same model on the same proteins in batches padded to
+    the demo's settings make of deeploc2's proteins, over that of the same model on the same proteins in batches padded to
     1,024. Longer proteins are cut to 1,022 residues for both. Batches of both sides hold at most as many places.
 ``padding_deeploc2``, ``padding_demo`` (at most 0.03): the share of what is computed in an epoch that is padding.
 ``cached_states`` (5): time of an epoch that reads a frozen encoder's states (ESM-2 8M's shape) from disk, against one that
@@ -72,9 +72,8 @@ def variables() -> dict[str, str]:
 
 
 def shipped_budget() -> Budget:
-    """What ``configs/data/default.yaml`` says."""
-    plain = read_yaml(Path("configs/data/default.yaml"))["budget"]
-    return Budget(**{key: value for key, value in plain.items() if not key.startswith("_")})
+    """The demo's, which suits a CPU."""
+    return Budget(**read_yaml(Path("configs/experiment/demo.yaml"))["data"]["budget"])
 
 
 def read_data(mixture: Mixture, budget: Budget, **options: Any) -> ScribeData:
@@ -165,6 +164,7 @@ def step_figure(
         "residues_per_second": rates,
         "proteins": sum(len(batch.questions) for batch in ours),
         "residues": residues,
+        "mean_length": residues / sum(len(batch.questions) for batch in ours),
         "batches": {"budget": len(ours), "padded": len(padded)},
     }
 
@@ -172,10 +172,9 @@ def step_figure(
 def padding_figures() -> dict[str, float]:
     demo = read_yaml(Path("configs/mixture/demo.yaml"))
     mixture = Mixture(**{key: value for key, value in demo.items() if not key.startswith("_")})
-    settings = read_yaml(Path("configs/experiment/demo.yaml"))["data"]["budget"]
     return {
         "padding_deeploc2": localisation().padding_share(),
-        "padding_demo": read_data(mixture, Budget(**settings)).padding_share(),
+        "padding_demo": read_data(mixture, shipped_budget()).padding_share(),
     }
 
 
@@ -256,7 +255,7 @@ def resumed_figure() -> dict[str, int]:
 
 def memory_figure(data: ScribeData) -> dict[str, float]:
     """Bytes of all tensors that autograd keeps in one step, each storage once."""
-    (batch,), _, _ = two_ways(data, 1)
+    (_, batch), _, _ = two_ways(data, 2)
     kept = {}
     for again in (False, True):
         model = make_model(data, ESM2_8M, "full")
@@ -290,7 +289,7 @@ def main() -> None:
     if "PROTSCRIBE_DATA" not in os.environ:
         sys.exit("set PROTSCRIBE_DATA to the folder of the large tables")
     torch.set_num_threads(1)
-    count = asked.batches or (1 if asked.quick else 3)
+    count = asked.batches or (4 if asked.quick else 8)
     repeats = asked.repeats or (1 if asked.quick else 3)
     figures: dict[str, float] = {}
 
