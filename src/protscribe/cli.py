@@ -66,12 +66,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
     except Exception:
-        _complain(f"{traceback.format_exc()}\nthis is a bug; please report it with the lines above")
+        _complain("this is a bug; please report it with the lines above", traceback.format_exc())
         return BUG
 
 
-def _complain(message: str) -> None:
-    """Says what is wrong, on standard error, and which of several processes says it.
+def _complain(message: str, before: str = "") -> None:
+    """Says what is wrong, on standard error, and which of several processes says it; ``before`` are lines that lead up to it.
 
     Before these have met, a mistake is most often made by all of them. So the first one speaks at once, and the others only
     if they are still there a while later: a launcher ends all processes when one has failed.
@@ -80,10 +80,7 @@ def _complain(message: str) -> None:
     if mine.rank and not has_met():
         time.sleep(AFTER_FIRST)
     told_by = f"{mine}: " if mine.world > 1 else ""
-    *lines, last = message.rsplit("\n", 1)
-    for line in lines:
-        print(line, file=sys.stderr)
-    print(f"protscribe: {told_by}{last}", file=sys.stderr, flush=True)
+    print(f"{before}protscribe: {told_by}{message}", file=sys.stderr, flush=True)
 
 
 def _dispatch(arguments: list[str]) -> int:

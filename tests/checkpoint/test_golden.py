@@ -88,6 +88,11 @@ def test_it_still_loads_and_answers_the_same(number):
     bundle = load_bundle(folder / "bundle")
     expected = load_file(folder / SCORES)["logits"]
     found = logits(bundle.model, bundle.lexicon, dict(bundle.tasks))
+    # How far a memory is padded is no part of an answer.
+    columns = min(found.shape[-1], expected.shape[-1])
+    for beyond in (found[..., columns:], expected[..., columns:]):
+        assert beyond.isinf().all()
+    found, expected = found[..., :columns], expected[..., :columns]
     assert torch.equal(found.isinf(), expected.isinf())
     assert torch.allclose(found, expected, atol=1e-4, rtol=1e-4)
     assert greedy(bundle) == json.loads((folder / ANSWERS).read_text())

@@ -66,6 +66,7 @@ def test_padding_share_by_hand() -> None:
     assert padding_share([np.array([0, 1])], sizes, Budget()) == pytest.approx(1 - 36 / 46)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 40_000), st.sampled_from([1, 2, 4, 8, 12, 16]))
 def test_rounding_up_adds_little_and_leaves_few_lengths(length: int, multiple: int) -> None:
     padded = round_up(length, multiple)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,11 @@ def test_shipped_weights_load_by_name(tmp_path: Path, monkeypatch: pytest.Monkey
     assert caught.value.code == "checkpoint.tensors"
 
 
-def test_none_ships_yet() -> None:
-    with pytest.raises(CheckpointError, match="there is: none"):
+def test_the_one_that_ships() -> None:
+    """Of the size that its card says, and small enough for a wheel."""
+    encoder = MiniEncoder.load("mini")
+    assert sum(weight.numel() for weight in encoder.parameters()) == 3_187_200
+    path = resources.files("protscribe").joinpath("weights", "mini.safetensors")
+    assert len(path.read_bytes()) < 12_000_000
+    with pytest.raises(CheckpointError, match="there is: mini"):
         MiniEncoder.load("anything")

@@ -4,17 +4,18 @@ import dataclasses
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protscribe.data.collate import Collator, Question
 from protscribe.nn import model
-from protscribe.nn.decoder import Memory
+from protscribe.nn.decoder import Decoder, Memory
 from protscribe.nn.model import lots, stand_in_groups
 from protscribe.records import ProteinRecord
 from tests.small import TASKS, make_bundle
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 300), min_size=1, max_size=30), st.integers(1, 900))
 def test_lots_hold_every_chain_once_within_the_budget(lengths, most):
     found = list(lots(lengths, most))
@@ -92,6 +93,40 @@ def test_memories_are_copied_only_where_rows_do_not_stand_in_groups(monkeypatch,
     made(slowly(batch)).logsumexp(-1).sum().backward()
     for name, gradient in gradients.items():
         torch.testing.assert_close(gradient, made.get_parameter(name).grad, atol=1e-4, rtol=1e-4)
+
+
+def test_short_answers_are_learnt_without_keys_and_values(monkeypatch):
+    """The same logits and gradients as with them; dense answers have them."""
+    bundle = make_bundle(width=32)
+    made = bundle.model.eval()
+    record = ProteinRecord("long", ("MKTAYIAKQRQISFVK" * 6,))
+    ask = Collator(bundle.lexicon, made.molecule_encoder.tokenize)
+    short = ask([Question(record, TASKS["place"], "inside"), Question(record, TASKS["place"], "outside")])
+    dense = ask([Question(record, TASKS["fold"], "HEC" * 32)])
+    project, projected = Decoder.project, []
+
+    def watched(decoder, memory, tokens=None):
+        found = project(decoder, memory, tokens)
+        projected.append(bool(found.projected))
+        return found
+
+    def gradients():
+        made.zero_grad()
+        logits = made(short)
+        logits.logsumexp(-1).sum().backward()
+        named = {name: one.grad.clone() for name, one in made.named_parameters() if one.grad is not None}
+        return logits.detach(), named
+
+    monkeypatch.setattr(Decoder, "project", watched)
+    found, learnt = gradients()
+    made(dense)
+    assert projected == [False, True]
+    monkeypatch.setattr(Decoder, "project", lambda decoder, memory, tokens=None: project(decoder, memory))
+    expected, slowly_learnt = gradients()
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    assert learnt.keys() == slowly_learnt.keys()
+    for name, gradient in learnt.items():
+        torch.testing.assert_close(gradient, slowly_learnt[name], atol=1e-4, rtol=1e-4)
 
 
 def test_a_row_of_its_own_memory_has_the_same_bits_with_and_without_copies():

@@ -174,6 +174,7 @@ class MiniEncoder(nn.Module):
         shipped = {
             path.name.removesuffix(".safetensors"): path
             for path in (folder.iterdir() if folder.is_dir() else ())
+            if path.name.endswith(".safetensors")
         }
         if name not in shipped:
             known = ", ".join(sorted(shipped)) or "none"

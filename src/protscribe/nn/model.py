@@ -80,7 +80,9 @@ class Scribe(nn.Module):
         share of every dense answer's prefix, so that one pass with all of it hidden gives each residue's
         marginal.
         """
-        memory = self.decoder.project(self.remember(batch))
+        memory = self.remember(batch)
+        asked = -(-batch.tokens_BT.numel() // len(batch.source_KM))
+        memory = self.decoder.project(memory, asked)
         if not stand_in_groups(batch.memory_of, len(batch.source_KM)):
             memory = memory.pick(batch.memory_of_B)
         tokens_BT = batch.tokens_BT
