@@ -24,6 +24,7 @@ from protscribe.training import saving
 from protscribe.training.interruption import interruption
 from protscribe.training.position import (
     Position,
+    Resumable,
     after_epoch,
     before_validation,
     begin,
@@ -113,6 +114,11 @@ class Checkpoints(Checkpoint):
         )
 
     def on_fit_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        if self.resumed is None or not trainer.strategy.restore_checkpoint_after_setup:
+            self._begin(trainer)
+
+    def _begin(self, trainer: lightning.Trainer) -> None:
+        """Once a checkpoint, if there is one, is loaded, and the metrics of before are forgotten."""
         self._saved_at, self._saved_step = time.monotonic(), trainer.global_step
         for logger, rows in zip(trainer.loggers, self._logged or [0] * len(trainer.loggers), strict=False):
             if isinstance(logger, MetricsTable):
@@ -152,9 +158,9 @@ class Checkpoints(Checkpoint):
         self._validated = self._validated or _fitting(trainer)
 
     def _after_epoch(self, trainer: lightning.Trainer) -> None:
-        seen = trainer.callback_metrics.get(self.monitor) if self.monitor and self._validated else None
+        seen = _read(trainer.callback_metrics).get(self.monitor or "") if self._validated else None
         self._validated = False
-        self._save(trainer, after_epoch(trainer), None if seen is None else float(seen))
+        self._save(trainer, after_epoch(trainer), seen)
         self._stop_if(trainer, self._agreed(trainer, "training"))
 
     def on_exception(
@@ -209,8 +215,8 @@ class Checkpoints(Checkpoint):
         if score is not None and self._better(score):
             self.best, self.best_score = folder / name, score
         self._position = position
-        data: Any = getattr(trainer, "datamodule", None)
-        if hasattr(data, "reached"):
+        data = getattr(trainer, "datamodule", None)
+        if isinstance(data, Resumable):
             data.reached = (position.epoch, position.turns)
         try:
             # With sharded weights every process gives its part.
@@ -252,7 +258,7 @@ class Checkpoints(Checkpoint):
             "position": asdict(self._position),
             "best": None if self.best is None else self.best.name,
             "best_score": self.best_score,
-            "metrics": {name: float(value) for name, value in trainer.callback_metrics.items()},
+            "metrics": _read(trainer.callback_metrics),
             "logged": [logger.rows if isinstance(logger, MetricsTable) else 0 for logger in trainer.loggers],
         }
 
@@ -273,6 +279,8 @@ class Checkpoints(Checkpoint):
                     "the best checkpoint so far cannot be read, later ones are compared anew: %s", error
                 )
         begin(trainer, Position(**run["position"]))
+        if trainer.strategy.restore_checkpoint_after_setup:
+            self._begin(trainer)
 
 
 def _on_first(trainer: lightning.Trainer, act: Callable[[], Answer]) -> Answer:
@@ -288,6 +296,15 @@ def _on_first(trainer: lightning.Trainer, act: Callable[[], Answer]) -> Answer:
     if failure is not None:
         raise failure
     return answer  # type: ignore[return-value]
+
+
+def _read(metrics: Mapping[str, Tensor]) -> dict[str, float]:
+    """Metrics as numbers. One question to the device."""
+    if not metrics:
+        return {}
+    device = next(iter(metrics.values())).device
+    (values,) = read_back("saved", torch.stack([value.to(device).float() for value in metrics.values()]))
+    return dict(zip(metrics, values.tolist(), strict=True))
 
 
 def _fitting(trainer: lightning.Trainer) -> bool:

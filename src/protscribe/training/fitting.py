@@ -51,14 +51,17 @@ def fit(
             callback.resumed = resumed
     state = None if resumed is None else str(resumed / saving.STATE)
     ears: Ears | None = getattr(data, "ears", None)
-    with interruption().deferred(), watched(trainer), nullcontext() if ears is None else ears.fitting():
-        try:
+    try:
+        with interruption().deferred(), watched(trainer), nullcontext() if ears is None else ears.fitting():
             trainer.fit(module, datamodule=data, ckpt_path=state, weights_only=True)
-        except SystemExit:
-            # What Lightning makes of a KeyboardInterrupt; a user of the Python function keeps the interpreter.
-            if trainer.interrupted:
-                _preempted()
-            raise
+    except SystemExit:
+        # What Lightning makes of a KeyboardInterrupt; a user of the Python function keeps the interpreter.
+        if trainer.interrupted:
+            _preempted()
+        raise
+    finally:
+        # After an error Lightning leaves the workers of its loaders alone.
+        trainer.fit_loop.teardown()
 
 
 def load_weights(module: nn.Module, checkpoint: Path) -> None:

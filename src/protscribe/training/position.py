@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import lightning
 from lightning.pytorch.loops.fetchers import _DataFetcher
@@ -32,6 +32,7 @@ class Position:
     stopped: bool
 
 
+@runtime_checkable
 class Resumable(Protocol):
     """A data module whose order of batches depends on where training stands: it is told before its state is saved."""
 
