@@ -56,6 +56,8 @@ def test_one_ends_all_and_one_message_says_which(
 
     def planted(self: ScribeTraining, batch: Any, index: int) -> Any:
         if self.global_step == 1 and self.global_rank in acts:
+            if acts[self.global_rank] is not wait:
+                (home / "failed").write_text(str(time.monotonic()))
             acts[self.global_rank]()
         return step(self, batch, index)
 
@@ -65,9 +67,8 @@ def test_one_ends_all_and_one_message_says_which(
     def work(rank: int) -> None:
         raise SystemExit(main(["train", "--config-dir", "my_configs", *TINY, *overrides]))
 
-    began = time.monotonic()
-    assert statuses(work, 2, home, seconds=120) == ended
-    assert time.monotonic() - began < SECONDS
+    assert statuses(work, 2, home, seconds=300) == ended
+    assert time.monotonic() - float((home / "failed").read_text()) < SECONDS
     told = [line for line in capfd.readouterr().err.splitlines() if line.startswith("protscribe: ")]
     assert len(told) == 1, told
     assert told[0].startswith(f"protscribe: {said}")

@@ -1,8 +1,8 @@
 """Where a run stands, to the batch, and Lightning's loop made able to begin there.
 
-Lightning's own way of resuming replays or skips batches inside an epoch, and repeats the end of an epoch where
-``max_steps`` is set. So its loops' states are not saved: a run begins anew at a :class:`Position`, from which everything
-takes the course it would have taken.
+Lightning's own way of resuming gives the first batches of an epoch again, passes over a validation that was due, and with
+``max_steps`` takes the end of an epoch for that of the run (docs/decisions/0007). So its loops' states are not saved: a run
+begins anew at a :class:`Position`, from which everything takes the course it would have taken.
 """
 
 from __future__ import annotations
