@@ -4,6 +4,7 @@ import dataclasses
 
 import torch
 
+from protscribe.nn.execution import recompute_activations
 from protscribe.training.module import OFF_GRAMMAR_ROWS, Objective
 from tests.training.test_module import attached, training
 from tests.training.test_module import data as data
@@ -56,3 +57,16 @@ def test_soft_digits_wait_for_nothing(data, tmp_path):
     with watching() as found:
         module.training_step(batch, 0).backward()
     assert found.seen == []
+
+
+def test_stored_states_and_activations_computed_twice_wait_for_nothing(data, tmp_path):
+    module = attached(training(data, how="frozen"), tmp_path)
+    module.log = lambda *given, **named: None
+    module.trainer.log_every_n_steps = 0
+    batch = next(iter(data.train_dataloader()))
+    states = module.model.encoder.below(batch.residues_NL, batch.residue_mask_NL)
+    recompute_activations(*module.model.blocks())
+    with watching() as found:
+        module.training_step(dataclasses.replace(batch, states_NLE=states.half()), 0).backward()
+    assert found.seen == []
+    assert found.points == {"loss": 1}
