@@ -164,7 +164,8 @@ def backward(loss: Tensor) -> None:
     with torch.no_grad():
         for node in _in_order(loss.grad_fn):
             mine = gradients.pop(node, {})
-            given = node(*(mine.get(place) for place in range(len(node._input_metadata))))
+            inputs = [mine.get(place) for place in range(len(node._input_metadata))]
+            given = node(*inputs) if callable(node) else node.apply(*inputs)  # one that Python defines
             given = given if isinstance(given, tuple) else (given,)
             for (target, place), gradient in zip(node.next_functions, given, strict=True):
                 if target is None or gradient is None:

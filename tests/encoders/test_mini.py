@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from protscribe.encoders.mini import MiniEncoder, arrange
+from protscribe.encoders.mini import MiniEncoder, ShiftedSum, arrange
 from protscribe.errors import CheckpointError
 from tests.encoders.conftest import pad_residues, random_proteins
 
@@ -63,6 +63,23 @@ def test_it_learns_from_few_proteins() -> None:
         optimizer.step()
     logits = head(encoder(residues, mask).mean(dim=1))[:, 0]
     assert ((logits > 0) == (labels > 0)).float().mean() > 0.95
+
+
+@pytest.mark.parametrize(("kernel", "dilation"), [(1, 1), (3, 2), (7, 8)])
+def test_a_shifted_sum_is_a_depthwise_convolution(kernel: int, dilation: int) -> None:
+    torch.manual_seed(0)
+    states_NLD = torch.randn(2, 70, 4, dtype=torch.float64, requires_grad=True)
+    kernel_KD = torch.randn(kernel, 4, dtype=torch.float64, requires_grad=True)
+    found = ShiftedSum.apply(states_NLD, kernel_KD, dilation)
+    expected = torch.nn.functional.conv1d(
+        states_NLD.transpose(1, 2), kernel_KD.t()[:, None], dilation=dilation, groups=4
+    ).transpose(1, 2)
+    torch.testing.assert_close(found, expected)
+    factors = torch.randn_like(found)
+    gradients = torch.autograd.grad((found * factors).sum(), (states_NLD, kernel_KD))
+    torch.testing.assert_close(
+        gradients, torch.autograd.grad((expected * factors).sum(), (states_NLD, kernel_KD))
+    )
 
 
 @torch.no_grad()

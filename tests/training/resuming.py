@@ -148,7 +148,7 @@ def run(
     checkpoints: Checkpoints | None = None,
     resumed: Path | None = None,
     callbacks: tuple[Callback, ...] = (),
-    patience: int = 50,
+    improvement: float = 0.0,
     data: dict[str, Any] | None = None,
     **trainer: Any,
 ) -> Story:
@@ -161,7 +161,7 @@ def run(
     }  # fmt: skip
     module = module_for(read)
     torch.seed()
-    account, stop = Account(read), EarlyStopping("valid/loss", patience=patience, strict=False)
+    account, stop = Account(read), EarlyStopping("valid/loss", improvement, patience=2, strict=False)
     made = lightning.Trainer(
         callbacks=[*callbacks, account, Writer(story), stop, checkpoints or Checkpoints(None)],
         logger=Log(story),

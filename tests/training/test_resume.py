@@ -108,7 +108,7 @@ def test_with_workers_and_accumulated_batches(
         ),
         ({"max_steps": 8, "max_epochs": -1}, slice(4, None, 1)),
         ({"max_steps": 6}, slice(4, None, 1)),
-        ({"patience": 1, "max_epochs": 30}, slice(-3, None, 1)),
+        ({"improvement": 100.0, "max_epochs": 30}, slice(-3, None, 1)),
     ],
     ids=[
         "validated inside epochs",
@@ -124,8 +124,8 @@ def test_however_a_run_is_divided_and_ends(
     reference = refer(**options)
     for path, mark in reference.checkpoints[some]:
         reference.check(run(tmp_path, resumed=path, **options), mark)
-    if "patience" in options:
-        assert reference.story.left["epochs"] < 30
+    if "improvement" in options:
+        assert reference.story.left["epochs"] == 3
         assert position_of(reference.checkpoints[-1][0]).stopped
 
 

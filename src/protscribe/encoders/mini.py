@@ -40,6 +40,36 @@ class FeedForward(nn.Module):
         return fed
 
 
+class ShiftedSum(torch.autograd.Function):
+    """A depthwise dilated convolution along the protein, as a sum of shifted states in their own layout.
+
+    On a CPU that is several times faster than ``conv1d`` and its two transpositions. Autograd alone would make a tensor of
+    the whole size for each shift, in both directions; this adds into one.
+    """
+
+    @staticmethod
+    def forward(context: Any, padded_NLD: Tensor, kernel_KD: Tensor, dilation: int) -> Tensor:
+        context.save_for_backward(padded_NLD, kernel_KD)
+        context.dilation = dilation
+        length = padded_NLD.shape[1] - dilation * (len(kernel_KD) - 1)
+        mixed = padded_NLD[:, :length] * kernel_KD[0]
+        for place in range(1, len(kernel_KD)):
+            start = place * dilation
+            mixed.addcmul_(padded_NLD[:, start : start + length], kernel_KD[place])
+        return mixed
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
+        (gradient_NLD,) = gradients
+        padded_NLD, kernel_KD = context.saved_tensors
+        of_padded, of_kernel = torch.zeros_like(padded_NLD), []
+        for place, weight_D in enumerate(kernel_KD):
+            seen = slice(place * context.dilation, place * context.dilation + gradient_NLD.shape[1])
+            of_padded[:, seen].addcmul_(gradient_NLD, weight_D)
+            of_kernel.append((gradient_NLD * padded_NLD[:, seen]).sum((0, 1)))
+        return of_padded, torch.stack(of_kernel), None
+
+
 class Convolution(nn.Module):
     """A depthwise dilated convolution along the protein, then a feed-forward across channels, behind a residual connection."""
 
@@ -55,14 +85,9 @@ class Convolution(nn.Module):
     def forward(self, states_NLD: Tensor, mask_NL1: Tensor) -> Tensor:
         # The norm's bias would leak from padding into the last residues: zero there, a protein's end looks as it does alone.
         inputs = self.norm(states_NLD) * mask_NL1
-        kernel, length = self.kernel_KD.shape[0], inputs.shape[1]
-        reach = self.dilation * (kernel // 2)
+        reach = self.dilation * (len(self.kernel_KD) // 2)
         padded = pad(inputs, (0, 0, reach, reach))
-        # Shifted sums in the states' own layout: several times faster on a CPU than conv1d and its two transpositions.
-        mixed = padded[:, :length] * self.kernel_KD[0]
-        for place in range(1, kernel):
-            start = place * self.dilation
-            mixed = torch.addcmul(mixed, padded[:, start : start + length], self.kernel_KD[place])
+        mixed: Tensor = ShiftedSum.apply(padded, self.kernel_KD, self.dilation)  # type: ignore[no-untyped-call]
         added: Tensor = self.dropout(self.feed(self.feed_norm(mixed)))
         return states_NLD + added
 
