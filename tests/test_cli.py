@@ -221,7 +221,6 @@ def test_an_interrupted_run_can_be_resumed(
     def interrupted(*_: object) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("protscribe.cli._tasks", interrupted)
     monkeypatch.setitem(
         main.__globals__["COMMANDS"], "tasks", main.__globals__["Command"]("", interrupted, composed=False)
     )
