@@ -14,7 +14,8 @@ import torch
 from protscribe.catalogue import read_task
 from protscribe.data.batching import Budget, Sizes
 from protscribe.data.collate import Question
-from protscribe.data.datamodule import EpochBatches, Place, Questions, ScribeData
+from protscribe.data.datamodule import ScribeData
+from protscribe.data.epochs import EpochBatches, Place, Questions
 from protscribe.data.examples import records_of
 from protscribe.data.makers import Find, Hide
 from protscribe.data.mixture import Entry, Mixture

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protscribe.data.batching import Budget, Sizes
-from protscribe.data.datamodule import EpochBatches, Place
+from protscribe.data.epochs import EpochBatches, Place
 from protscribe.data.mixture import Entry, Mixture, Places
 
 MIXTURE = Mixture({"a": Entry("a", "a"), "b": Entry("b", "b")})
