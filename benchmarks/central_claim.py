@@ -1,0 +1,298 @@
+"""One next-token decoder against dedicated heads on the same frozen encoder, on every family of answers.
+
+    python benchmarks/central_claim.py --seeds 0 1 2 --out docs/experiments/central_claim.md
+
+Needs ``PROTSCRIBE_DATA``; hours on one core. For every question of ``benchmarks/claim/questions.py`` and every seed it trains
+Protscribe (``experiment=central_claim``) and a dedicated head of as many layers and weights (``benchmarks/claim/head.py``) on
+the same rows, batches and passes, and once a linear probe on the frozen states. Both keep the pass that validates best; test
+rows choose nothing. What was measured is kept in ``--cells``; a run that stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+import yaml
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.claim.head import HeadTraining
+from benchmarks.claim.questions import QUESTIONS, Asked, source_of
+from protscribe.cli import main as protscribe
+from protscribe.data.batching import Budget
+from protscribe.data.datamodule import ScribeData
+from protscribe.data.examples import Example, fill_task, read_source
+from protscribe.data.mixture import Entry, Mixture
+from protscribe.data.source import Source
+from protscribe.documents import read_yaml
+from protscribe.encoders import adapt, load_encoder
+from protscribe.encoders.state_cache import StateStore
+from protscribe.evaluation.baselines import majority
+from protscribe.evaluation.head import has_head, head_baseline
+from protscribe.evaluation.metrics import METRICS, Resampled, collect, evaluate_task, metrics_of, resample
+from protscribe.nn.decoder import Decoder
+from protscribe.nn.model import Scribe
+from protscribe.predictor import Predictor
+from protscribe.records import Failure, Prediction
+from protscribe.task import Task
+
+RUNS = Path("runs/central_claim")
+METHODS = {
+    "protscribe": "Protscribe", "greedy": "greedy string", "head": "dedicated head", "probe": "linear probe",
+    "majority": "majority",
+}  # fmt: skip
+SEEDED = ("protscribe", "greedy", "head")
+SETTINGS: dict[str, Any] = read_yaml(Path("configs/experiment/central_claim.yaml"))
+RATE = SETTINGS["optimizer"]["lr"]
+
+
+class Question:
+    """One question with its table, rows and task, read once."""
+
+    def __init__(self, asked: Asked) -> None:
+        self.asked = asked
+        self.source: Source = source_of(asked, RUNS / "tables", Path(os.environ["PROTSCRIBE_DATA"]))
+        configs = RUNS / "configs"
+        write_yaml(configs / "source" / f"{asked.name}.yaml", self.source.to_plain())
+        if asked.signal:
+            plain = {
+                "name": asked.name, "title": "Signal peptide residues", "codec": {"kind": "residue_set"},
+                "description": "Positions of the residues of a signal peptide; most proteins have none.",
+                "reference": "Bernhofer and Rost 2022, BMC Bioinformatics (TMbed)",
+                "metrics": ["site_f1", "site_average_precision", "site_mcc"],
+            }  # fmt: skip
+            write_yaml(configs / "task" / f"{asked.name}.yaml", plain)
+            self.defined = Task.from_plain(plain)
+        else:
+            self.defined = Task.from_plain(read_yaml(Path("configs/task") / f"{self.source.task}.yaml"))
+        self.task = fill_task(self.defined, [self.source])
+        self.failures: list[Failure] = []
+        self.test = self.rows("test", self.failures)
+
+    def rows(self, split: Any, failures: list[Failure] | None = None) -> list[Example]:
+        found: list[Failure] = [] if failures is None else failures
+        return read_source(self.source, self.task, split, on_error="collect", failures=found)
+
+    def data(self, seed: int) -> ScribeData:
+        """Rows and batches as ``protscribe train`` makes them."""
+        name = self.asked.name
+        data = ScribeData(
+            Mixture({name: Entry(self.task.name, name)}), {self.task.name: self.defined}, {name: self.source},
+            budget=Budget(**SETTINGS["data"]["budget"]), seed=seed, on_error="collect",
+        )  # fmt: skip
+        data.read()
+        return data
+
+
+def write_yaml(path: Path, plain: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("# Written by benchmarks/central_claim.py.\n" + yaml.safe_dump(plain, sort_keys=False))
+
+
+Answers = Sequence[Prediction | Failure]
+
+
+def ask_decoder(question: Question, seed: int, greedy: bool) -> dict[str, Answers]:
+    """Trains as a user would, unless that was done, and answers the test rows."""
+    asked = question.asked
+    bundle = RUNS / f"{asked.name}_{seed}" / "bundle"
+    if not bundle.is_dir():
+        status = protscribe([
+            "train", "--config-dir", str(RUNS / "configs"), "experiment=central_claim",
+            f"task={question.task.name}", f"source={asked.name}", f"name={RUNS.name}/{asked.name}_{seed}",
+            f"seed={seed}", f"trainer.max_epochs={asked.passes}", "data.on_error=collect",
+        ])  # fmt: skip
+        if status not in (0, 3):
+            sys.exit(status)
+    predictor = Predictor.load(str(bundle), device="cpu")
+    records = [example.record for example in question.test]
+    name = question.task.name
+    answers: dict[str, Answers] = {"protscribe": list(predictor.stream(records, [name]))}
+    if greedy:
+        same = question.task.codec.asks in ("first", "greedy")
+        answers["greedy"] = (
+            answers["protscribe"] if same else list(predictor.stream(records, [name], readout="greedy"))
+        )
+    return answers
+
+
+def ask_head(question: Question, seed: int) -> dict[str, Answers]:
+    data = question.data(seed)
+    torch.manual_seed(seed)
+    encoder: Any = adapt(load_encoder(read_yaml(Path("configs/encoder/mini_stacked.yaml"))), "top")
+    sizes = {
+        key: value for key, value in read_yaml(Path("configs/decoder/tiny.yaml")).items() if key[0] != "_"
+    }
+    decoder = Decoder(len(data.lexicon.vocabulary), encoder.width, **sizes)
+    store = StateStore("runs/states").open(encoder.below_module)
+    chains = data.chains() | {chain for example in question.test for chain in example.record.chains}
+    for _ in store.fill(chains, encoder.below, torch.device("cpu")):
+        pass
+    store.refresh()
+    data.read_states = store.read
+    training = HeadTraining(data, question.task, encoder, decoder)
+    losses = training.fit(question.asked.passes, RATE, seed)
+    print(f"  head: validation losses {[round(loss, 3) for loss in losses]}", flush=True)
+    readout = training.choose(data.validation[question.task.name][:500])
+    return {"head": training.answers(question.test, readout)}
+
+
+def ask_probe(question: Question) -> dict[str, Answers]:
+    train, validation = question.rows("train"), question.rows("validation")
+    records = [example.record for example in question.test]
+    answers: dict[str, Answers] = {"majority": majority(question.task, train, records)}
+    if has_head(question.task):
+        torch.manual_seed(0)
+        base = load_encoder({"kind": "mini", "name": "mini"}).eval()
+        model = Scribe(base, Decoder(8, base.width, width=8, layers=1, heads=1))
+        loaded = SimpleNamespace(bundle=SimpleNamespace(model=model))
+        answers["probe"] = head_baseline(loaded, question.task, train, validation, question.test)
+    return answers
+
+
+# What was measured
+
+
+class Cells:
+    """Measured cells, by question, method and seed, in one Parquet file that is written after each."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows: list[dict[str, Any]] = pq.read_table(path).to_pylist() if path.is_file() else []
+
+    def find(self, question: str, method: str, seed: int) -> dict[str, Any] | None:
+        key = (question, method, seed)
+        return next((row for row in self.rows if (row["question"], row["method"], row["seed"]) == key), None)
+
+    def add(self, question: Question, method: str, seed: int, answers: Answers, seconds: float) -> None:
+        truths = [example.answer for example in question.test]
+        records = [example.record for example in question.test]
+        main = metrics_of(question.task)[0]
+        found = resample(main, collect(question.task, truths, answers, records))
+        scores = evaluate_task(question.task, truths, answers, records)
+        self.rows.append({
+            "question": question.asked.name, "method": method, "seed": seed, "metric": main, "value": found.value,
+            "scores": json.dumps(dict(scores)), "count": len(truths), "missing": scores.missing,
+            "rejected": len(question.failures), "seconds": round(seconds, 1),
+            "resamples": [round(float(value), 4) for value in found.values_R],
+        })  # fmt: skip
+        self.write()
+        print(
+            f"{question.asked.name} {method} seed {seed}: {main} {found.value:.4f}, {seconds:.0f} s",
+            flush=True,
+        )
+
+    def write(self) -> None:
+        schema = pa.Table.from_pylist(self.rows)
+        place = schema.schema.get_field_index("resamples")
+        smaller = schema.set_column(
+            place, "resamples", schema.column("resamples").cast(pa.list_(pa.float32()))
+        )
+        pq.write_table(smaller, self.path, compression="zstd")
+
+
+def measure(cells: Cells, names: Sequence[str], seeds: Sequence[int], methods: Sequence[str]) -> None:
+    """Seed by seed, so that a run that is cut short has all questions."""
+    for seed in seeds:
+        for name in names:
+            ways: dict[str, Callable[[Question], dict[str, Answers]]] = {
+                "protscribe": lambda question: ask_decoder(question, seed, greedy=seed == seeds[0]),  # noqa: B023
+                "head": lambda question: ask_head(question, seed),  # noqa: B023
+                "probe": ask_probe,
+            }
+            question = None
+            for way, ask in ways.items():
+                number = seed if way in SEEDED else 0
+                key = "majority" if way == "probe" else way
+                if way not in methods or cells.find(name, key, number) is not None:
+                    continue
+                question = question or Question(QUESTIONS[name])
+                began = time.process_time()
+                for method, answers in ask(question).items():
+                    cells.add(question, method, number, answers, time.process_time() - began)
+
+
+# The table
+
+
+def mean(found: Sequence[dict[str, Any]]) -> Resampled:
+    """Over seeds, resample by resample: the proteins drawn are the same."""
+    values = np.mean([one["resamples"] for one in found], axis=0)
+    return Resampled(statistics.mean(one["value"] for one in found), values)
+
+
+def told(resampled: Resampled, sign: str = "") -> str:
+    lower, upper = resampled.interval()[1:3]
+    return f"{resampled.value:{sign}.3f} [{lower:{sign}.3f}, {upper:{sign}.3f}]"
+
+
+def table(cells: Cells) -> tuple[list[str], dict[str, Any]]:
+    lines = [
+        "| question | family | metric | n | seeds | Protscribe | dedicated head | linear probe | majority "
+        "| above the best head |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    verdicts: dict[str, Any] = {}
+    for name, asked in QUESTIONS.items():
+        rows = [row for row in cells.rows if row["question"] == name]
+        of = {method: [row for row in rows if row["method"] == method] for method in METHODS}
+        if not of["protscribe"]:
+            continue
+        count = min(len(of["protscribe"]), len(of["head"]) or 99)
+        metric, ours = of["protscribe"][0]["metric"], mean(of["protscribe"][:count])
+        higher = METRICS[metric].higher
+        heads = {method: mean(of[method][:count]) for method in ("head", "probe") if of[method]}
+        cell = ""
+        if heads:
+            best = (max if higher else min)(heads.values(), key=lambda one: one.value)
+            gain = ours.above(best) if higher else best.above(ours)
+            cell = told(gain, "+")
+            verdicts[name] = bool(gain.interval()[2] >= 0)
+        shown = [told(heads[method]) if method in heads else "" for method in ("head", "probe")]
+        plain = f"{of['majority'][0]['value']:.3f}" if of["majority"] else ""
+        first = of["protscribe"][0]
+        of_all = f"{first['count']}" + (f" (+{first['rejected']} unseen)" if first["rejected"] else "")
+        cells_of = [name, asked.family, metric, of_all, str(count), told(ours), *shown, plain, cell]
+        lines.append("| " + " | ".join(cells_of) + " |")
+    return lines, verdicts
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--questions", nargs="+", choices=list(QUESTIONS), default=list(QUESTIONS))
+    parser.add_argument("--methods", nargs="+", default=["protscribe", "head", "probe"])
+    parser.add_argument("--cells", type=Path, default=Path("benchmarks/central_claim.parquet"))
+    parser.add_argument(
+        "--out", type=Path, help="a Markdown file; its table, between two markers, is replaced"
+    )
+    options = parser.parse_args()
+    if "PROTSCRIBE_DATA" not in os.environ:
+        sys.exit("set PROTSCRIBE_DATA to the folder of the large tables")
+    torch.set_num_threads(1)
+    cells = Cells(options.cells)
+    measure(cells, options.questions, options.seeds, options.methods)
+    lines, verdicts = table(cells)
+    print("\n".join(lines))
+    if options.out:
+        before, rest = options.out.read_text().split("<!-- table -->")
+        after = rest.split("<!-- end -->")[1]
+        options.out.write_text(f"{before}<!-- table -->\n" + "\n".join(lines) + f"\n<!-- end -->{after}")
+    print(json.dumps({"benchmark": "central_claim", "not_worse": verdicts, "seeds": options.seeds}))
+
+
+if __name__ == "__main__":
+    main()
