@@ -67,6 +67,11 @@ class Question:
         self.source: Source = source_of(asked, RUNS / "tables", Path(os.environ["PROTSCRIBE_DATA"]))
         configs = RUNS / "configs"
         write_yaml(configs / "source" / f"{asked.name}.yaml", self.source.to_plain())
+        shipped = (
+            Path("configs/task")
+            / f"{read_yaml(Path('configs/source') / f'{asked.source}.yaml')['task']}.yaml"
+        )
+        plain = read_yaml(shipped)
         if asked.signal:
             plain = {
                 "name": asked.name, "title": "Signal peptide residues", "codec": {"kind": "residue_set"},
@@ -74,10 +79,11 @@ class Question:
                 "reference": "Bernhofer and Rost 2022, BMC Bioinformatics (TMbed)",
                 "metrics": ["site_f1", "site_average_precision", "site_mcc"],
             }  # fmt: skip
-            write_yaml(configs / "task" / f"{asked.name}.yaml", plain)
-            self.defined = Task.from_plain(plain)
-        else:
-            self.defined = Task.from_plain(read_yaml(Path("configs/task") / f"{self.source.task}.yaml"))
+        if asked.marks:
+            plain = {**plain, "name": asked.name, "codec": {**plain["codec"], "written": "marks"}}
+        self.defined = Task.from_plain(plain)
+        if asked.signal or asked.marks:
+            write_yaml(configs / "task" / f"{asked.name}.yaml", dict(plain))
         self.task = fill_task(self.defined, [self.source])
         self.failures: list[Failure] = []
         self.test = self.rows("test", self.failures)
@@ -132,7 +138,8 @@ def ask_decoder(question: Question, seed: int, greedy: bool) -> dict[str, Answer
 def ask_head(question: Question, seed: int) -> dict[str, Answers]:
     data = question.data(seed)
     torch.manual_seed(seed)
-    encoder: Any = adapt(load_encoder(read_yaml(Path("configs/encoder/mini_stacked.yaml"))), "top")
+    described = read_yaml(Path("configs/encoder/mini_stacked.yaml")) | SETTINGS["encoder"]
+    encoder: Any = adapt(load_encoder(described), "top")
     sizes = {
         key: value for key, value in read_yaml(Path("configs/decoder/tiny.yaml")).items() if key[0] != "_"
     }

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from protscribe.codecs.protocol import Greedy, Inclusion, Readout
-from protscribe.codecs.residue_set import ResidueSet
+from protscribe.codecs.protocol import Greedy, Inclusion, Marginals, Readout
+from protscribe.codecs.residue_set import MARKS, ResidueSet
 from protscribe.errors import LabelError, TaskError
 from protscribe.grammar import Positions
 from protscribe.records import ProteinRecord
@@ -81,12 +81,31 @@ def test_an_answer_that_does_not_fit_is_not_encoded(answer, code):
         ({"candidates": ("S", "T")}, "task.candidates"),
         ({"chain": 0}, "task.chains"),
         ({"most": -1}, "task.range"),
+        ({"written": "words"}, "task.written"),
+        ({"written": "marks", "candidates": "K"}, "task.written"),
+        ({"written": "marks", "most": 2}, "task.written"),
     ],
 )
 def test_bad_definitions(values, code):
     with pytest.raises(TaskError) as raised:
         ResidueSet(**values)
     assert raised.value.code == code
+
+
+def test_marks_stand_at_every_residue():
+    codec = ResidueSet(written="marks")
+    record = ProteinRecord("p", ("MKTA",))
+    tokens = codec.encode((2, 4), record).tokens
+    assert [token.text for token in tokens] == ["out", "in", "out", "in"]
+    assert codec.decode(tokens, record) == (2, 4)
+    assert codec.blocks() == (MARKS,)
+    assert codec.dense
+    assert not ResidueSet().dense
+    chances = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.5, 0.5]])
+    reading = codec.read(codec.inclusion(Marginals(chances)), record, Readout(threshold=0.4))
+    assert reading.value == (2, 3, 4)
+    assert reading.draws is None
+    np.testing.assert_array_equal(reading.probabilities, chances[:, 1])
 
 
 def test_only_candidates_can_be_written():

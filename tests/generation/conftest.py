@@ -30,6 +30,10 @@ def lexicon(positions):
 
 @pytest.fixture
 def model(lexicon, cross_attention):
+    return random_model(lexicon, cross_attention)
+
+
+def random_model(lexicon, cross_attention):
     torch.manual_seed(5)
     decoder = Decoder(
         len(lexicon.vocabulary),

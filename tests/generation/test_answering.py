@@ -7,11 +7,13 @@ import pytest
 import torch
 
 from protscribe.codecs.protocol import DigitTree, Draws, First, Inclusion, Marginals
-from protscribe.data.collate import Question
+from protscribe.data.collate import Collator, Question
+from protscribe.data.lexicon import Lexicon
 from protscribe.generation.answering import Asking, answer
 from protscribe.grammar import accepts, allowed
-from protscribe.vocabulary import EOS, MASK
-from tests.generation.tiny import RECORDS, TASKS
+from protscribe.vocabulary import EOS, MASK, Vocabulary
+from tests.generation.conftest import random_model
+from tests.generation.tiny import MARKED, RECORDS, TASKS
 
 QUESTIONS = [Question(record, task) for record in RECORDS for task in TASKS.values()]
 
@@ -83,6 +85,18 @@ def test_marginals_are_those_of_a_masked_prefix(model, lexicon, collate):
         for place in range(question.record.lengths[0]):
             chances, _ = next_distribution(model, lexicon, collate, question, [letters[0]] * place, hide=True)
             assert evidence.probabilities[place] == pytest.approx(list(chances.values()), abs=1e-5)
+
+
+def test_marks_say_what_is_included(cross_attention):
+    lexicon = Lexicon(Vocabulary.compose(MARKED.blocks()), "pointers")
+    model, collate = random_model(lexicon, cross_attention), Collator(lexicon)
+    questions = [Question(record, MARKED) for record in RECORDS]
+    for question, (evidence, _) in zip(questions, answer(model, lexicon, collate(questions)), strict=True):
+        assert isinstance(evidence, Inclusion)
+        out, within = question.task.codec.grammar(question.record).domain.tokens()
+        for place in range(question.record.lengths[0]):
+            chances, _ = next_distribution(model, lexicon, collate, question, [out] * place, hide=True)
+            assert evidence.probabilities[place] == pytest.approx(chances[within], abs=1e-5)
 
 
 @pytest.mark.parametrize("name", ["coarse", "fine"])

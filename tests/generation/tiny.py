@@ -50,6 +50,8 @@ TASKS = {
     )
 }
 
+MARKED = task("marked", kind="residue_set", written="marks")
+
 RECORDS = [
     ProteinRecord("one", ("MKTAYISSYTAK", "GSGSGYY"), fields={"host": "h"}),
     ProteinRecord("two", ("MST", "ACDEFGHIKLMNPQ"), fields={"host": "unheard of"}),

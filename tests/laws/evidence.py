@@ -21,7 +21,8 @@ def evidence_of(codec, record, counts):
     """What ``codec`` asks for, of the distribution proportional to ``counts`` over complete token strings."""
     grammar, total = codec.grammar(record), sum(counts.values())
     greedy = greedy_of(counts)
-    match codec.asks:
+    asks = "marginals" if codec.dense and codec.asks == "inclusion" else codec.asks
+    match asks:
         case "greedy":
             return greedy
         case "draws":
@@ -37,7 +38,9 @@ def evidence_of(codec, record, counts):
             table = np.zeros((grammar.longest, len(ranks)))
             for tokens, count in counts.items():
                 table[np.arange(len(tokens)), [ranks[token] for token in tokens]] += count / total
-            return First(table[0]) if codec.asks == "first" else Marginals(table)
+            if asks != codec.asks:
+                return codec.inclusion(Marginals(table))
+            return First(table[0]) if asks == "first" else Marginals(table)
         case "digits":
             digits = {symbol: value for value, symbol in enumerate(grammar.digits.symbols)}
             table = np.zeros([len(digits)] * codec.places)

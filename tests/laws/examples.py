@@ -76,6 +76,8 @@ EXAMPLES = {
         Example(ResidueSet("STY", most=3), PROTEIN, ((), (4,), (9, 5, 7))),
         Example(ResidueSet("STY", chain=2), PAIR, ((2, 3, 5),)),
         Example(ResidueSet("W"), PROTEIN, ((),)),
+        Example(ResidueSet(written="marks"), PROTEIN, ((), (1, 10), (4, 3, 4), tuple(range(1, 11)))),
+        Example(ResidueSet(chain=2, written="marks"), PAIR, ((2, 3, 5),)),
     ],
     "segments": [
         Example(
@@ -172,11 +174,16 @@ def residue_labels(draw):
 
 @st.composite
 def residue_sets(draw):
-    codec = ResidueSet(draw(st.sampled_from(["", "STY", "K"])), chain=draw(st.sampled_from([1, 2])))
+    letters, chain = draw(st.sampled_from(["", "STY", "K"])), draw(st.sampled_from([1, 2]))
+    codec = ResidueSet(
+        letters, chain, written="pointers" if letters else draw(st.sampled_from(["pointers", "marks"]))
+    )
     record = draw(records)
-    chain = record.chains[codec.chain - 1]
+    residues = record.chains[codec.chain - 1]
     candidates = [
-        i for i, residue in enumerate(chain, start=1) if not codec.candidates or residue in codec.candidates
+        i
+        for i, residue in enumerate(residues, start=1)
+        if not codec.candidates or residue in codec.candidates
     ]
     answer = draw(st.lists(st.sampled_from(candidates)) if candidates else st.just([]))
     return codec, record, tuple(answer)
@@ -268,6 +275,7 @@ SMALL = {
         (ResidueSet(), SHORT),
         (ResidueSet("STY"), SHORT),
         (ResidueSet(most=1), SHORT),
+        (ResidueSet(written="marks"), SHORT),
         (ResidueSet("W"), SHORT),
         (ResidueSet("STY", chain=2), SHORT_PAIR),
     ],

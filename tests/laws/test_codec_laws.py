@@ -240,7 +240,9 @@ def random_evidence(codec, record, generator):
             table = generator.dirichlet(np.full(10**codec.read_depth, 0.3)) + 1e-9
             return DigitTree.of_leading(table.reshape([10] * codec.read_depth), codec.most, codec.places)
         case "inclusion":
-            chances = generator.random(len(grammar.domain.tokens()))
+            # Pointers: one a candidate; marks: one a residue.
+            places = grammar.longest if codec.dense else len(grammar.domain.tokens())
+            chances = generator.random(places)
             return Inclusion(chances, chances * 0, 4, greedy)
         case "draws":
             return Draws(drawn[1:] if generator.random() < 0.8 else (), greedy)

@@ -4,24 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from protscribe.codecs.labels import check_bounds, check_chain, check_separator, members_of, where
-from protscribe.codecs.protocol import Asks, Encoded, Evidence, Floats, Greedy, Inclusion, Reading, Readout
+from protscribe.codecs.protocol import (
+    Asks,
+    Encoded,
+    Evidence,
+    Floats,
+    Greedy,
+    Inclusion,
+    Marginals,
+    Reading,
+    Readout,
+)
 from protscribe.codecs.residues import check_length, residue_position
 from protscribe.codecs.sets import check_count, choose, confidence
 from protscribe.errors import LabelError, TaskError
-from protscribe.grammar import Ascending, Positions
+from protscribe.grammar import Ascending, Positions, Repeat, Symbols
 from protscribe.records import ProteinRecord
-from protscribe.vocabulary import POSITION_BLOCK, Block, Position, Token
+from protscribe.vocabulary import POSITION_BLOCK, Block, Position, Symbol, Token
+
+MARKS = Block("mark", ("out", "in"))
+"""What is written at each residue where a set is not written as pointers."""
 
 
 @dataclass(frozen=True)
 class ResidueSet:
-    """The answer is an ascending tuple of 1-based positions in ``chain`` (1 or 2), written as pointers to
-    residues.
+    """The answer is an ascending tuple of 1-based positions in ``chain`` (1 or 2).
+
+    ``written`` says how: as ``"pointers"`` to the members, one after the other, which suits few sites in long proteins; or as
+    ``"marks"``, one at each residue, which suits sites that are many or lie together, such as interfaces. Marks are read in one
+    pass, like labels of residues, and go with neither ``candidates`` nor ``most``.
 
     ``candidates`` are the residue letters that may be members (``STY``); empty means any. At most ``most``
     members (0: no bound). A cell is a list of positions or a text with ``separator`` between them, in any
@@ -30,7 +46,6 @@ class ResidueSet:
     """
 
     kind: ClassVar[str] = "residue_set"
-    dense: ClassVar[bool] = False
     asks: ClassVar[Asks] = "inclusion"
     block: ClassVar[str] = POSITION_BLOCK
 
@@ -39,8 +54,13 @@ class ResidueSet:
     most: int = 0
     binary: bool = False
     separator: str = ";"
+    written: Literal["pointers", "marks"] = "pointers"
 
     def __post_init__(self) -> None:
+        if self.written not in ("pointers", "marks"):
+            raise TaskError("task.written", f"written must be pointers or marks, got {self.written!r}")
+        if self.dense and (self.candidates or self.most):
+            raise TaskError("task.written", "marks stand at every residue: give neither candidates nor most")
         check_chain(self.chain)
         check_bounds(0, self.most)
         check_separator(self.separator)
@@ -57,8 +77,12 @@ class ResidueSet:
     def chains(self) -> int:
         return self.chain
 
+    @property
+    def dense(self) -> bool:
+        return self.written == "marks"
+
     def blocks(self) -> tuple[Block, ...]:
-        return ()
+        return (MARKS,) if self.dense else ()
 
     def fill(self, cells: Iterable[Any]) -> ResidueSet:
         return self
@@ -99,27 +123,42 @@ class ResidueSet:
 
     def encode(self, answer: Iterable[int], record: ProteinRecord) -> Encoded:
         positions = self._checked(answer, record)
+        if self.dense:
+            out, within = MARKS.symbols()
+            members = set(positions)
+            length = record.lengths[self.chain - 1]
+            return Encoded.of(tuple(within if place in members else out for place in range(1, length + 1)))
         return Encoded.of(tuple(Position(self.chain - 1, position - 1) for position in positions))
 
     def decode(self, tokens: tuple[Token, ...], record: ProteinRecord) -> tuple[int, ...]:
+        if self.dense:
+            marks = [token.text for token in tokens if isinstance(token, Symbol)]
+            return tuple(place for place, mark in enumerate(marks, start=1) if mark == "in")
         return tuple(token.index + 1 for token in tokens if isinstance(token, Position))
 
-    def _indices(self, record: ProteinRecord) -> tuple[int, ...]:
-        """The candidate residues, 0-based."""
+    def indices(self, record: ProteinRecord) -> tuple[int, ...]:
+        """The residues that may be members, 0-based."""
         residues = record.chains[self.chain - 1]
         if not self.candidates:
             return tuple(range(len(residues)))
         return tuple(index for index, residue in enumerate(residues) if residue in self.candidates)
 
-    def grammar(self, record: ProteinRecord) -> Ascending:
-        indices = self._indices(record)
+    def grammar(self, record: ProteinRecord) -> Ascending | Repeat:
+        if self.dense:
+            length = record.lengths[self.chain - 1]
+            return Repeat(Symbols(MARKS.symbols()), length, length)
+        indices = self.indices(record)
         return Ascending(Positions(self.chain - 1, indices), 0, self.most or len(indices))
+
+    def inclusion(self, marginals: Marginals) -> Inclusion:
+        """What the marks of one pass say of each residue; exact, for nothing is drawn."""
+        return Inclusion(marginals.probabilities[:, 1], None, None, Greedy((), 0.0))
 
     def read(self, evidence: Evidence, record: ProteinRecord, readout: Readout) -> Reading:
         if isinstance(evidence, Greedy):
             return Reading.of_greedy(self.decode(evidence.tokens, record), evidence)
         assert isinstance(evidence, Inclusion)
-        indices = self._indices(record)
+        indices = self.indices(record)
         chosen = choose(evidence.probabilities, readout.threshold, 0, self.most)
         score, meaning = confidence(evidence.probabilities, chosen)
 

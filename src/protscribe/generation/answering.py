@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 
-from protscribe.codecs.protocol import First, Greedy
+from protscribe.codecs.protocol import First, Greedy, Marginals
 from protscribe.data.batch import Batch
 from protscribe.data.collate import Question
 from protscribe.data.lexicon import Lexicon
@@ -81,6 +81,9 @@ def answer(
             answers = write_answers(decoder, group, kinds, settings, need.size)
         else:
             answers = SEEKERS[need.way](decoder, group, settings)
+        answers = [
+            _as_asked(answered, batch.questions[place]) for place, answered in zip(rows, answers, strict=True)
+        ]
         for place, answered in zip(rows, answers, strict=True):
             found[place] = answered
     return [answered for answered in found if answered is not None]
@@ -96,7 +99,19 @@ class Need(NamedTuple):
 
 
 def _kind(question: Question, way: Way) -> str:
-    return question.task.codec.asks if way == "risk" else way
+    codec = question.task.codec
+    if way != "risk":
+        return way
+    # A mark at each residue says at once what is included.
+    return "marginals" if codec.dense and codec.asks == "inclusion" else codec.asks
+
+
+def _as_asked(answered: Answered, question: Question) -> Answered:
+    """Marginals as the codec's own kind of evidence."""
+    codec: Any = question.task.codec
+    if isinstance(answered.evidence, Marginals) and codec.asks == "inclusion":
+        return answered._replace(evidence=codec.inclusion(answered.evidence))
+    return answered
 
 
 def _tokens(question: Question, way: Way, settings: Asking) -> int:
