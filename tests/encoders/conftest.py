@@ -128,7 +128,7 @@ def t5_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_t5(tmp_path_factory.mktemp("t5"))
 
 
-KINDS = ("mini", "stacked", "esm2", "esm1b", "fair_esm", "bert", "t5")
+KINDS = ("mini", "unirep", "stacked", "esm2", "esm1b", "fair_esm", "bert", "t5")
 
 
 @pytest.fixture(scope="session")
@@ -140,6 +140,7 @@ def encoders(bert_folder: Path, t5_folder: Path) -> dict[str, torch.nn.Module]:
     small = {"layers": 2, "width": 32, "heads": 4}
     made = {
         "mini": build_encoder({"kind": "mini", "width": 32, "layers": 4, "heads": 4, "dropout": 0.2}),
+        "unirep": build_encoder({"kind": "unirep", "width": 32, "layers": 2}),
         "stacked": build_encoder(
             {"kind": "stacked", "base": {"kind": "esm2", **small}, "width": 32, "layers": 2}
         ),

@@ -19,6 +19,7 @@ from protscribe.encoders.mini import MiniEncoder
 from protscribe.encoders.molecule import CharacterMolecule, MoleculeEncoder
 from protscribe.encoders.protocol import Encoder
 from protscribe.encoders.stacked import StackedEncoder
+from protscribe.encoders.unirep import UniRepEncoder
 from protscribe.encoders.windows import Windowed, encode_windows
 from protscribe.errors import ConfigError, nearest
 
@@ -37,7 +38,15 @@ __all__ = [
 ]
 
 ENCODERS: dict[str, type[nn.Module]] = {
-    kind.kind: kind for kind in (MiniEncoder, Esm2Encoder, FairEsmEncoder, HuggingFaceEncoder, StackedEncoder)
+    kind.kind: kind
+    for kind in (
+        MiniEncoder,
+        UniRepEncoder,
+        Esm2Encoder,
+        FairEsmEncoder,
+        HuggingFaceEncoder,
+        StackedEncoder,
+    )
 }
 MOLECULE_ENCODERS: dict[str, type[nn.Module]] = {
     kind.kind: kind for kind in (CharacterMolecule, MoleculeEncoder)

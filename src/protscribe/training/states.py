@@ -41,7 +41,9 @@ class KeepStates(Callback):
         kept = self.store.open(encoder.below_module, windows)
         chains = self.data.chains()
         missing = len(kept.missing(chains)) // trainer.world_size
-        share = {"rank": trainer.global_rank, "world": trainer.world_size}
+        share: dict[str, Any] = {"rank": trainer.global_rank, "world": trainer.world_size}
+        if trainer.strategy.root_device.type == "cpu":
+            share["residues"] = getattr(encoder.below_module, "together", None)
         with progress("store states", missing, unit="proteins", shown=trainer.is_global_zero) as advance:
             for count in kept.fill(chains, encoder.below, trainer.strategy.root_device, **share):
                 advance(count)
