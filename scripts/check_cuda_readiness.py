@@ -224,7 +224,7 @@ def predicting(
         collate: Any = outside(mode, Collator(lexicon, tokenize, 8))
         chosen: Any = way if way == "greedy" else "risk"
         inquiry = Inquiry(
-            model, lexicon, collate, CUDA, {}, None, Asking(draws=4), Settings("full", chosen, 2048)
+            model, lexicon, collate, CUDA, {}, None, Asking(draws=4), Settings("full", chosen, 2048), {}
         )
         with autocast(cast):
             inquiry.evidence(records, task)

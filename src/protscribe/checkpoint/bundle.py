@@ -46,6 +46,7 @@ from protscribe.encoders import Windowed, merge
 from protscribe.errors import CheckpointError, ConfigError, ProtscribeError, Where, nearest
 from protscribe.nn.model import Scribe
 from protscribe.task import Task
+from protscribe.trust import Trust
 from protscribe.vocabulary import Vocabulary
 
 CONFIG_HEAD = "# The configuration of the run that made this bundle, resolved, for people to read. Nothing reads it back.\n"
@@ -64,14 +65,15 @@ that begin with ``_``."""
 
 @dataclass(frozen=True)
 class Bundle:
-    """What a bundle folder holds, loaded. ``tasks`` and ``readouts`` are by task name; ``manifest`` is the
-    whole manifest."""
+    """What a bundle folder holds, loaded. ``tasks``, ``readouts`` and ``trust`` (of tasks of which something is known) are by
+    task name; ``manifest`` is the whole manifest."""
 
     model: Scribe
     lexicon: Lexicon
     tasks: Mapping[str, Task]
     readouts: Mapping[str, Readout]
     manifest: Mapping[str, Any]
+    trust: Mapping[str, Trust] = dataclasses.field(default_factory=dict)
 
 
 def save_bundle(
@@ -81,6 +83,7 @@ def save_bundle(
     lexicon: Lexicon,
     tasks: Mapping[str, Task],
     readouts: Mapping[str, Readout] | None = None,
+    trust: Mapping[str, Trust] | None = None,
     config: Mapping[str, Any] | None = None,
     provenance: Mapping[str, Any] | None = None,
     dtype: str = "float32",
@@ -92,9 +95,10 @@ def save_bundle(
     ----------
     model: low-rank additions are merged, windows left out. Only what can be loaded is saved. dtype: what weights are
         stored as, ``"float32"``, ``"bfloat16"`` or ``"float16"``; they are loaded as float32.
-    readouts: by task name; a task without one gets the default. config: the run's resolved configuration, for
-    people. No secrets: whoever has the bundle reads it. provenance: of the run, as plain data. The model card
-    shows ``license`` (the Hub's identifier), ``licences``
+    readouts: by task name; a task without one gets the default. trust: by task name, of any of them.
+    config: the run's resolved configuration, for people. No secrets: whoever has the bundle reads it.
+    provenance: of the run, as plain data. The model card
+        shows ``license`` (the Hub's identifier), ``licences``
         (text by encoder or data set), ``encoder`` (its configuration), ``sources`` or ``datasets``,
         ``evaluation`` (value by task and metric), ``seed``, ``steps``, ``epochs`` and ``command``. Versions
         of libraries are added. ``SOURCE_DATE_EPOCH`` fixes the date, so that the same run gives the same
@@ -121,7 +125,8 @@ def save_bundle(
         raise CheckpointError(
             "checkpoint.tensors", f"the model does not fit its own description; {'; '.join(unlike)}"
         )
-    content = _content(plain, architecture, lexicon, told, provenance or {}, dtype)
+    known = {name: (trust or {}).get(name, Trust()) for name in tasks}
+    content = _content(plain, architecture, lexicon, told, known, provenance or {}, dtype)
     card = render_card(Path(folder).name, tasks, lexicon.vocabulary, told, content)
 
     def write_manifest(path: Path) -> None:
@@ -161,8 +166,9 @@ def load_bundle(
     tasks = _read_tasks(folder, lexicon.vocabulary)
     with _understood("checkpoint.task", folder / MANIFEST):
         readouts = {task: _readout(task, manifest["readouts"][task]) for task in tasks}
+        trust = _trust(manifest.get("trust", {}), tasks)
     model = _read_model(folder, manifest, lexicon)
-    return Bundle(model.to(place).eval(), lexicon, tasks, readouts, manifest)
+    return Bundle(model.to(place).eval(), lexicon, tasks, readouts, manifest, trust)
 
 
 OF_A_MACHINE = ("folder", "paths", "state_cache")
@@ -175,8 +181,11 @@ def rewrite_bundle(
     *,
     dtype: str = "float32",
     told: Mapping[str, Any] | None = None,
+    readouts: Mapping[str, Readout] | None = None,
+    trust: Mapping[str, Trust] | None = None,
 ) -> Path:
-    """Writes the bundle ``name`` again to ``folder``, with weights as ``dtype`` and ``told`` added to its provenance.
+    """Writes the bundle ``name`` again to ``folder``, with weights as ``dtype`` and ``told`` added to its provenance;
+    ``readouts`` and ``trust``, where given, in place of its own.
 
     Of its configuration, folders of the machine that it was trained on are left out.
     Raises as :func:`load_bundle` and :func:`save_bundle` do.
@@ -188,7 +197,8 @@ def rewrite_bundle(
         model=bundle.model,
         lexicon=bundle.lexicon,
         tasks=bundle.tasks,
-        readouts=bundle.readouts,
+        readouts=bundle.readouts if readouts is None else readouts,
+        trust=bundle.trust if trust is None else trust,
         config={key: value for key, value in read_yaml(place / CONFIG).items() if key not in OF_A_MACHINE},
         provenance={**bundle.manifest["provenance"], **(told or {})},
         dtype=dtype,
@@ -217,10 +227,12 @@ def _content(
     architecture: Mapping[str, Any],
     lexicon: Lexicon,
     readouts: Mapping[str, Readout],
+    trust: Mapping[str, Trust],
     provenance: Mapping[str, Any],
     dtype: str,
 ) -> dict[str, Any]:
     moment = time.gmtime(int(os.environ.get("SOURCE_DATE_EPOCH") or time.time()))
+    known = {name: one.to_plain() for name, one in trust.items() if one}
     versions = {"python": platform.python_version()} | {name: metadata.version(name) for name in VERSIONS}
     return {
         "format": manifests.FORMAT,
@@ -232,6 +244,7 @@ def _content(
         **({"stages": list(lexicon.stages)} if lexicon.stages else {}),
         **({"weights": dtype} if dtype != "float32" else {}),
         "readouts": {name: dataclasses.asdict(readout) for name, readout in readouts.items()},
+        **({"trust": to_plain(known)} if known else {}),
         "architecture": architecture,
         "parameters": {
             "encoder": count_weights(model.encoder),
@@ -285,6 +298,14 @@ def _readout(task: str, plain: Mapping[str, Any]) -> Readout:
     if not fits or readout.statistic not in ("mean", "median") or readout.way not in ("risk", "greedy"):
         raise ValueError(f"the readout of {task!r} is out of range: {readout}")
     return readout
+
+
+def _trust(plain: Mapping[str, Any], tasks: Mapping[str, Task]) -> dict[str, Trust]:
+    """What a manifest says of the trust in its tasks; bundles from before there was any say nothing."""
+    for name in plain:
+        if name not in tasks:
+            raise ValueError(f"trust names a task that the bundle has not, {name!r}; {nearest(name, tasks)}")
+    return {name: Trust.from_plain(told) for name, told in plain.items()}
 
 
 def _read_model(folder: Path, manifest: Mapping[str, Any], lexicon: Lexicon) -> Scribe:

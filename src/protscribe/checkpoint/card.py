@@ -9,6 +9,7 @@ import yaml
 
 from protscribe.codecs.protocol import Readout
 from protscribe.task import Task
+from protscribe.trust import CELLS, Trust
 from protscribe.vocabulary import Vocabulary
 
 LICENCES = {"facebook/esm": "MIT"}
@@ -45,6 +46,7 @@ def render_card(
             ("task", "answer", "input", "readout", "reference"),
             (_task_row(t, readouts[t.name]) for t in tasks.values()),
         ),
+        _trust(content.get("trust") or {}),
         _sampled(provenance.get("sampled") or {}),
         _evaluation(provenance.get("evaluation") or {}),
         "## Vocabulary\n",
@@ -99,6 +101,19 @@ def _task_row(task: Task, readout: Readout) -> tuple[str, ...]:
     )
     way = "greedy" if readout.way == "greedy" else f"least risk {how}".strip()
     return task.name, f"{task.title} (`{task.codec.kind}`)", ", ".join(inputs), way, task.reference
+
+
+def _trust(trust: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
+    """What held-out rows said of the probabilities; nothing where none were asked."""
+    if not trust:
+        return ""
+    text = (
+        "Probabilities are calibrated where a map is given (of their logits; 1 / slope is a temperature). With `coverage=` an "
+        "answer comes with a set or an interval that holds the truth that often, on average over proteins like the held-out "
+        "ones; for other proteins nothing is promised.\n\n"
+    )
+    rows = ((name, *Trust.from_plain(known).cells()) for name, known in trust.items())
+    return f"## Trust\n\n{text}{_table(('task', *CELLS), rows)}"
 
 
 def _sampled(sampled: Mapping[str, Mapping[str, int]]) -> str:

@@ -3,7 +3,6 @@ other."""
 
 from __future__ import annotations
 
-import inspect
 import logging
 import os
 import sys
@@ -23,23 +22,23 @@ from protscribe.data.datamodule import ScribeData
 from protscribe.data.ledger import Sampled
 from protscribe.data.mixture import Mixture
 from protscribe.data.source import Source
-from protscribe.encoders import Windowed, adapt, load_encoder, load_molecule_encoder, merge
+from protscribe.encoders import load_encoder
 from protscribe.encoders.state_cache import StateStore
 from protscribe.errors import ConfigError, DeviceError, OutputError, Where, nearest
 from protscribe.nn.decoder import Decoder
 from protscribe.nn.execution import recompute_activations
-from protscribe.nn.growth import release
-from protscribe.nn.model import Scribe
 from protscribe.records import Failure
 from protscribe.task import Task
 from protscribe.training.account import Account
+from protscribe.training.building import build_model, grow_model
 from protscribe.training.checkpoints import Checkpoints
+from protscribe.training.export import export
 from protscribe.training.fitting import find_resumed, fit, load_weights
 from protscribe.training.interruption import listening
 from protscribe.training.module import Objective, OptimizerFactory, ScheduleFactory, ScribeTraining
 from protscribe.training.position import epochs_begun, make_resumable
 from protscribe.training.rates import Rates
-from protscribe.training.start import Grow, Start, load_start
+from protscribe.training.start import Grow, load_start
 from protscribe.training.states import KeepStates, check_fixed
 from protscribe.training.strategies import environments, forget_earlier_run
 
@@ -115,6 +114,7 @@ def train(
     seed: int = 0,
     resume: str | None = None,
     choose_readouts: bool = True,
+    calibrate: bool = True,
     *,
     tasks: Mapping[str, Task],
     sources: Mapping[str, Source],
@@ -144,8 +144,9 @@ def train(
     seed: of weights, orders, and what is hidden.
     resume: a checkpoint of this run, or ``"last"`` for the newest one in ``folder/checkpoints`` that is intact, where
         there is any: the run goes on as if it had never been interrupted.
-    choose_readouts: whether thresholds and statistics are chosen on validation data. config: is stored in the
-        bundle for people to read.
+    choose_readouts: whether thresholds and statistics are chosen on validation data. calibrate: whether calibrations, and the
+        thresholds of guarantees, are fitted on it before (not without choosing), see :mod:`protscribe.evaluation.trust`.
+    config: is stored in the bundle for people to read.
 
     Raises
     ------
@@ -184,9 +185,9 @@ def train(
     )
     read.read()
     model = (
-        _build(model_encoder, adaptation or {}, molecule_encoder, decoder, read)
+        build_model(model_encoder, adaptation or {}, molecule_encoder, decoder, read)
         if start is None
-        else _grow(start, adaptation or {}, read, seed)
+        else grow_model(start, adaptation or {}, read, seed)
     )
     if activation_checkpointing:
         recompute_activations(*model.blocks())
@@ -234,7 +235,7 @@ def train(
         }
         if start is not None:
             provenance = start.inherited(provenance, read.lexicon, read.tasks)
-        _export(written, model, read, choose_readouts, config, provenance, start)
+        export(written, model, read, choose_readouts, calibrate, config, provenance, start)
     changes = None
     if fitted.is_global_zero and start is not None and measured_rows is not None:
         device = "cuda" if fitted.strategy.root_device.type == "cuda" else "cpu"
@@ -278,64 +279,6 @@ def _check_writable(folder: Path) -> None:
             f"the run's folder cannot be written to: {error.strerror}",
             Where(file=str(folder)),
         ) from None
-
-
-def _adapted(encoder: Any, adaptation: Mapping[str, Any], data: ScribeData) -> Any:
-    for name in adaptation:
-        known = list(inspect.signature(adapt).parameters)[1:]
-        if name not in known:
-            raise ConfigError("config.unknown_key", f"adaptation has no key {name!r}; {nearest(name, known)}")
-    adapted: Any = adapt(encoder, **adaptation)
-    if data.long == "window" and encoder.limit is not None:
-        return Windowed(adapted, encoder.limit)
-    return adapted
-
-
-def _grow(start: Start, adaptation: Mapping[str, Any], data: ScribeData, seed: int) -> Scribe:
-    """The model of the bundle that training starts from, made ready for what it is to learn."""
-    asking = [name for name, task in data.tasks.items() if task.molecule]
-    model = start.bundle.model
-    reader: Any = model.molecule_encoder
-    if asking and reader is None:
-        raise ConfigError(
-            "config.fixed",
-            f"the tasks {', '.join(asking)} have molecules as input, which the bundle {start.name} cannot read",
-        )
-    if reader is not None:
-        data.tokenize_molecules = reader.tokenize
-    if reader is not None and start.grow != "all":
-        model.molecule_encoder = adapt(reader, "frozen")
-    how = adaptation if start.grow == "all" else {"how": "frozen"}
-    model.encoder = _adapted(model.encoder, how, data)
-    return start.grown(data.lexicon, seed)
-
-
-def _build(
-    encoder: Any,
-    adaptation: Mapping[str, Any],
-    molecule_encoder: Mapping[str, Any] | None,
-    decoder: Callable[..., Decoder] | None,
-    data: ScribeData,
-) -> Scribe:
-    assert decoder is not None
-    adapted = _adapted(encoder, adaptation, data)
-    reader: Any = None
-    asking = [name for name, task in data.tasks.items() if task.molecule]
-    if asking:
-        if molecule_encoder is None:
-            raise ConfigError(
-                "config.missing",
-                f"molecule_encoder is missing; the tasks {', '.join(asking)} have molecules as input",
-            )
-        reader = load_molecule_encoder(molecule_encoder)
-        data.tokenize_molecules = reader.tokenize
-    built = decoder(
-        vocabulary=len(data.lexicon.vocabulary),
-        memory_width=encoder.width,
-        molecule_width=reader.width if reader is not None else 0,
-        pointers=data.lexicon.positions == "pointers",
-    )
-    return Scribe(adapted, built, reader)
 
 
 def _check_monitors(callbacks: Sequence[Callback], data: ScribeData) -> None:
@@ -401,42 +344,3 @@ def _checkpoints(callbacks: list[Callback]) -> Checkpoints:
         found.append(Checkpoints(None))
         callbacks.append(found[0])
     return found[0]
-
-
-def _export(
-    folder: Path,
-    model: Scribe,
-    data: ScribeData,
-    choose: bool,
-    config: Mapping[str, Any] | None,
-    provenance: Mapping[str, Any],
-    start: Start | None,
-) -> None:
-    """Writes the bundle: low-rank additions merged, readouts chosen on validation data. Tasks that were there before the
-    run stay, with their readouts."""
-    from protscribe.checkpoint import Bundle, save_bundle
-    from protscribe.codecs.protocol import Readout
-    from protscribe.evaluation import readouts
-    from protscribe.predictor import Predictor
-
-    encoder: Any = model.encoder
-    model.encoder = merge(encoder.encoder if isinstance(encoder, Windowed) else encoder)
-    release(model.decoder)
-    model.to("cpu").eval()
-    before = start.bundle if start is not None else None
-    kept = start.kept_readouts(data.tasks) if start is not None else {}
-    tasks = {**(before.tasks if before else {}), **data.tasks}
-    chosen = {name: Readout() for name in tasks} | dict(before.readouts if before else {})
-    asked = {name: rows for name, rows in data.validation.items() if rows and name not in kept}
-    if choose and asked:
-        bundle = Bundle(model=model, lexicon=data.lexicon, tasks=tasks, readouts=chosen, manifest={})
-        chosen |= readouts.choose_readouts(Predictor(bundle, "cpu"), asked)
-    save_bundle(
-        folder,
-        model=model,
-        lexicon=data.lexicon,
-        tasks=tasks,
-        readouts=chosen,
-        config=config,
-        provenance=provenance,
-    )

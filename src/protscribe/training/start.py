@@ -6,7 +6,7 @@ Its architecture is fixed, its vocabulary only grows, and its tasks stay what th
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,6 +22,7 @@ from protscribe.growth import added_labels
 from protscribe.nn.growth import append_symbols, hold_known
 from protscribe.nn.model import Scribe
 from protscribe.task import Task
+from protscribe.trust import Trust
 
 if TYPE_CHECKING:
     from protscribe.evaluation.change import Changes
@@ -176,6 +177,16 @@ class Start:
             for name, task in self.bundle.tasks.items()
             if name not in tasks or not added_labels(task, tasks[name])
         }
+
+    def kept_trust(self, kept: Iterable[str]) -> dict[str, Trust]:
+        """What is still known of the trust in the bundle's tasks: all of those in ``kept``, whose answers cannot have changed;
+        of others the calibration, on which their readouts rest, and no guarantee."""
+        same = set(kept)
+        known = {
+            name: trust if name in same else Trust(trust.calibration)
+            for name, trust in self.bundle.trust.items()
+        }
+        return {name: trust for name, trust in known.items() if trust}
 
 
 def load_start(
