@@ -26,7 +26,7 @@ demo: venv
 	@echo "bundle:      $(RUN)/bundle"
 	@echo "predictions: $(RUN)/predictions.csv $(RUN)/predictions.gff3"
 	@echo "evaluation:  $(RUN)/evaluation.txt"
-	@echo "plot:        $(RUN)/report.png"
+	@echo "report:      $(RUN)/report.html (also report.md and report.png)"
 
 test: venv
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest

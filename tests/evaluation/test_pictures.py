@@ -9,7 +9,7 @@ from protscribe.codecs.segments import Segment
 from protscribe.data.examples import Example
 from protscribe.errors import TaskError
 from protscribe.evaluation.metrics import collect, evaluate_task, metrics_of, resample
-from protscribe.evaluation.report import draw_report, plot_report
+from protscribe.evaluation.report.picture import draw_report, plot_report
 from protscribe.evaluation.result import EvaluationResult, MethodResult, TaskResult
 from protscribe.evaluation.tracks import plot_track
 from protscribe.records import Prediction, ProteinRecord

@@ -48,7 +48,11 @@ def plot_track(prediction: Prediction, *, truth: Any = None, width: int = 60) ->
         draw_row(axes, prediction, truth, row * width, width)
     grid[-1].set_xlabel("position", fontsize=8)
     figure.suptitle(
-        f"{prediction.id}: {prediction.task}, {len(residues)} residues", fontsize=10, x=0.01, ha="left"
+        f"{prediction.id}: {prediction.task}, {len(residues)} residues",
+        fontsize=10,
+        x=0.01,
+        ha="left",
+        parse_math=False,
     )
     handles = track_legend(prediction, truth)
     figure.legend(handles=handles, loc="upper right", ncols=min(len(handles), 6), fontsize=8, frameon=False)
@@ -68,10 +72,10 @@ def draw_row(axes: Any, prediction: Prediction, truth: Any, start: int, width: i
     residues = prediction.record.chains[(prediction.chain or 1) - 1]
     draw = _draw_sites if prediction.kind == "residue_set" else _draw_labels
     draw(axes, prediction, residues, truth, start, min(start + width, len(residues)))
-    _place(axes, residues, start, width)
+    mark_places(axes, residues, start, width)
 
 
-def _place(axes: Any, residues: str, start: int, width: int) -> None:
+def mark_places(axes: Any, residues: str, start: int, width: int) -> None:
     """The x axis of a row: 1-based positions, letters where there is room."""
     axes.set_xlim(start + 0.4, start + width + 0.6)
     stop = min(start + width, len(residues))

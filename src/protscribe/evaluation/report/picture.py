@@ -24,9 +24,16 @@ STYLES = {
     "protscribe": {"color": BLUE, "marker": "o", "markersize": 7, "zorder": 5},
     "greedy": {"color": BLUE, "marker": "o", "markersize": 6, "markerfacecolor": "white", "zorder": 4},
     "majority": {"color": GREY, "marker": "s", "markersize": 5, "zorder": 2},
+    "composition": {"color": GREY, "marker": "^", "markersize": 5, "zorder": 2},
+    "neighbours": {"color": GREY, "marker": "v", "markersize": 5, "zorder": 2},
     "head": {"color": ORANGE, "marker": "D", "markersize": 5, "zorder": 3},
+    "mlp": {"color": ORANGE, "marker": "P", "markersize": 6, "zorder": 3},
+    "bias": {"color": GREY, "marker": "x", "markersize": 5, "zorder": 2},
 }
-OFFSETS = {"protscribe": -0.21, "greedy": -0.07, "head": 0.07, "majority": 0.21}
+OFFSETS = {
+    **{"protscribe": -0.28, "greedy": -0.2, "head": -0.1, "mlp": -0.02},
+    **{"neighbours": 0.06, "composition": 0.14, "bias": 0.22, "majority": 0.3},
+}
 """Where a method's marker stands within its task's band, so that intervals do not cover each other."""
 
 TRACK_RESIDUES = 120
@@ -223,7 +230,9 @@ def _draw_example(part: Any, task: TaskResult, truth: Any, found: Prediction) ->
     draw_row(axes, found, truth, start, TRACK_RESIDUES)
     stop = min(start + TRACK_RESIDUES, len(chain))
     span = f"residues {start + 1} to {stop} of {len(chain)}"
-    axes.set_title(f"{_title(task)}: {found.id}, of median quality, {span}", fontsize=9, loc="left")
+    axes.set_title(
+        f"{_title(task)}: {found.id}, of median quality, {span}", fontsize=9, loc="left", parse_math=False
+    )
     handles = track_legend(found, truth)
     axes.legend(
         handles=handles,
