@@ -11,9 +11,11 @@ from protscribe.codecs.protocol import Readout
 from protscribe.data.lexicon import Lexicon
 from protscribe.data.source import Source
 from protscribe.encoders.mini import MiniEncoder
-from protscribe.errors import ConfigError, TaskError
+from protscribe.errors import ConfigError, TableError, TaskError
 from protscribe.evaluation.metrics import METRICS, metrics_of
+from protscribe.evaluation.result import METHODS
 from protscribe.evaluation.run import evaluate
+from protscribe.homology import can_search
 from protscribe.nn.decoder import Decoder
 from protscribe.nn.model import Scribe
 from protscribe.vocabulary import Vocabulary
@@ -88,7 +90,8 @@ def test_every_method_is_judged_on_every_protein(result):
         assert found.metrics == metrics_of(TASKS[found.task.name])
         assert (found.count, found.training, found.rejected) == (8, 24, ())
         has_head = found.task.name != "near"
-        assert set(found.methods) == {"protscribe", "greedy", "majority"} | ({"head"} if has_head else set())
+        learned = {"composition", "head"} if has_head else set()
+        assert set(found.methods) == {"protscribe", "greedy", "majority"} | learned
         assert set(found.gains) == set(found.methods) - {"protscribe"}
         for method in found.methods.values():
             assert (method.scores.count, method.scores.missing) == (8, 0)
@@ -133,13 +136,31 @@ def test_the_text_is_for_people(result):
     assert max(map(len, text.splitlines())) <= 118
 
 
+def test_many_methods_stand_in_several_tables(bundle, sources, folder):
+    pytest.importorskip("rapidfuzz")
+    found = evaluate(
+        bundle, sources[:1], root=folder, baselines="all", resamples=5, audit=False, progress=False
+    )
+    assert set(found["rich_in_k"].methods) == set(METHODS) - {"bias"}
+    text = found.to_text()
+    assert max(map(len, text.splitlines())) <= 118
+    assert text.count("gain over it  ") == 2
+    for name in found["rich_in_k"].methods:
+        assert METHODS[name] in text
+    assert "macro F1 [" not in text
+    assert text.count("area under ROC") == 2
+
+
 def test_what_is_written_says_the_same(result, folder):
-    assert sorted(path.name for path in (folder / "out").iterdir()) == [
+    assert {path.name for path in (folder / "out").iterdir()} >= {
+        "answers.parquet",
         "evaluation.csv",
         "evaluation.json",
         "evaluation.txt",
+        "report.html",
+        "report.md",
         "report.png",
-    ]
+    }
     plain = json.loads((folder / "out" / "evaluation.json").read_text())
     with (folder / "out" / "evaluation.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -171,17 +192,107 @@ def test_limit_is_drawn_from_all_test_rows(bundle, sources, folder):
     assert [e.record.id for e in found.examples] != [e.record.id for e in other.examples]
 
 
+def spoil(folder, name, changes):
+    """A table whose first test rows have other cells, by column."""
+    source = write_table(folder / f"{name}.csv", "rich_in_k")
+    path = folder / f"{name}.csv"
+    with path.open() as file:
+        rows = list(csv.DictReader(file))
+    for row, (column, cell) in zip((row for row in rows if row["split"] == "test"), changes, strict=False):
+        row[column] = cell
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    return source
+
+
+QUICK = {"resamples": 5, "baselines": (), "greedy": False, "progress": False}
+
+
 def test_rows_that_cannot_be_read_are_counted(bundle, folder):
-    source = write_table(folder / "spoilt.csv", "rich_in_k")
-    path = folder / "spoilt.csv"
+    source = spoil(folder, "spoilt", [("label", ""), ("sequence", "MK1")])
+    found = evaluate(bundle, [source], root=folder, **QUICK)
+    assert found["rich_in_k"].count == 6
+    assert [failure.code for failure in found["rich_in_k"].rejected] == ["label.unknown_class", "seq.char"]
+    text = " ".join(found.to_text().split())
+    assert "2 further rows were rejected" in text
+    assert (
+        "judged: 6 rows (6 proteins); not judged: 1, sequence unreadable; not judged: 1, label malformed"
+        in text
+    )
+
+
+def test_a_label_that_the_model_cannot_write_is_wrong(bundle, sources, folder):
+    """The same rows, but for three labels that no training row has: as many are judged, and none of these is right."""
+    usual = evaluate(bundle, sources[:1], root=folder, **QUICK)["rich_in_k"]
+    source = spoil(folder, "unseen", [("label", "perhaps")] * 3)
+    found = evaluate(bundle, [source], root=folder, **QUICK)["rich_in_k"]
+    assert (found.count, found.unwritten, found.rejected) == (usual.count, 3, ())
+    assert [example.answer for example in found.examples].count("perhaps") == 3
+    right = sum(e.answer == p.value for e, p in zip(found.examples, found.predictions, strict=True))
+    assert found.methods["protscribe"].scores["accuracy"] == right / found.count
+    assert found.methods["protscribe"].scores.missing == 0
+    assert "of these 3 with labels that the model cannot write, which count as wrong" in found.denominators()
+    assert [row.label for row in found.breakdown.classes] == ["no", "yes", "perhaps"]
+    assert found.breakdown.classes[2].true == 3
+    (unseen,) = (band for band in found.bands["label_frequency"] if band.name == "0")
+    assert (unseen.count, unseen.ours.value) == (3, 0.0)
+
+
+def test_clusters_are_drawn_whole(bundle, folder):
+    """All rows of a host are one cluster: with two of them, resamples have few values."""
+    source = write_table(folder / "hosts.csv", "rich_in_k")
+    found = evaluate(bundle, [source], root=folder, clusters="host", **QUICK)["rich_in_k"]
+    assert (found.count, found.units, found.drawn) == (8, 2, "clusters")
+    with pytest.raises(TableError, match="no column 'hots'") as caught:
+        evaluate(bundle, [source], root=folder, clusters="hots", **QUICK)
+    assert caught.value.code == "table.missing_column"
+
+
+def test_rows_about_one_protein_are_drawn_together(bundle, folder):
+    source = write_table(folder / "repeated.csv", "rich_in_k")
+    path = folder / "repeated.csv"
     lines = path.read_text().splitlines()
-    place = next(place for place, line in enumerate(lines) if ",test," in line)
-    lines[place] = lines[place].replace(",yes,", ",perhaps,").replace(",no,", ",perhaps,")
-    path.write_text("\n".join(lines) + "\n")
-    found = evaluate(bundle, [source], root=folder, resamples=5, baselines=(), greedy=False, progress=False)
-    assert found["rich_in_k"].count == 7
-    assert [failure.code for failure in found["rich_in_k"].rejected] == ["label.unknown_class"]
-    assert "1 further rows were rejected" in found.to_text()
+    tests = [line for line in lines if ",test," in line]
+    path.write_text("\n".join([*lines, *(f"again{line}" for line in tests)]) + "\n")
+    found = evaluate(bundle, [source], root=folder, **QUICK)["rich_in_k"]
+    assert (found.count, found.units) == (16, 8)
+
+
+def test_bands_hold_all_rows(result, folder):
+    plain = json.loads((folder / "out" / "evaluation.json").read_text())
+    for found in result.tasks:
+        assert "length" in found.bands
+        assert ("label_frequency" in found.bands) is (found.task.codec.kind == "category")
+        for division, bands in found.bands.items():
+            assert sum(band.count for band in bands) == found.count
+            said = plain["tasks"][found.task.name]["bands"][division]
+            assert [part["band"] for part in said] == [band.name for band in bands]
+            for part, band in zip(said, bands, strict=True):
+                assert set(part["methods"]) == set(found.methods)
+                assert part["count"] == band.count
+    assert "by length, in residues" in result.to_text()
+
+
+@pytest.mark.skipif(not can_search(), reason="the extra homology is not installed")
+def test_how_near_test_proteins_are_to_training_stands_before_the_scores(result, folder):
+    text, plain = result.to_text(), json.loads((folder / "out" / "evaluation.json").read_text())
+    assert text.index("tyrosines: nearest of") < text.index("tyrosines: tyrosines of a toy")
+    for found in result.tasks:
+        said = plain["tasks"][found.task.name]["leakage"]
+        assert len(said["identities"]) == found.count
+        assert said["identities"][0] == 1.0  # the first test row repeats a training protein
+        assert said["histogram"]["identical"] == found.shared == 1
+        assert sum(said["histogram"].values()) == found.count
+
+
+def test_an_audit_can_be_left_out(bundle, sources, folder):
+    without = {"baselines": [], "greedy": False, "resamples": 5, "progress": False, "audit": False}
+    found = evaluate(bundle, sources[:1], root=folder, **without)
+    assert found.tasks[0].audit is None
+    assert "nearest of" not in found.to_text()
+    assert any("audit=true" in note or "homology" in note for note in found.tasks[0].notes())
 
 
 def test_what_cannot_be_predicted_counts_as_wrong(bundle, sources, folder, monkeypatch):
@@ -225,6 +336,14 @@ def test_refusals(bundle, sources, folder):
     assert caught.value.code == "config.value"
     with pytest.raises(ConfigError, match="at least one source"):
         evaluate(bundle, [], root=folder, progress=False)
+    with pytest.raises(ConfigError, match="no bands by 'lenght'; did you mean 'length'"):
+        evaluate(bundle, sources, root=folder, bands=["lenght"], progress=False)
+    with pytest.raises(ConfigError, match="only label sets have a hierarchy"):
+        evaluate(bundle, sources, root=folder, hierarchies={"near": "graph.csv"}, progress=False)
+    with pytest.raises(ConfigError, match="hierarchies: no task 'go'"):
+        evaluate(bundle, sources, root=folder, hierarchies={"go": "graph.csv"}, progress=False)
+    with pytest.raises(ConfigError, match="fitting_limit must be at least 1"):
+        evaluate(bundle, sources, root=folder, fitting_limit=0, progress=False)
     for wrong in ({"limit": 0}, {"resamples": 0}, {"level": 1.0}):
         with pytest.raises(ConfigError, match="at least 1"):
             evaluate(bundle, sources, root=folder, progress=False, **wrong)

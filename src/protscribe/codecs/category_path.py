@@ -18,7 +18,17 @@ from protscribe.codecs.labels import (
     text_of,
     where,
 )
-from protscribe.codecs.protocol import Asks, Encoded, Evidence, Floats, Greedy, Inclusion, Reading, Readout
+from protscribe.codecs.protocol import (
+    Asks,
+    Encoded,
+    Evidence,
+    Floats,
+    Greedy,
+    Inclusion,
+    Integers,
+    Reading,
+    Readout,
+)
 from protscribe.codecs.sets import check_count, choose, confidence
 from protscribe.errors import LabelError, TaskError, nearest
 from protscribe.grammar import Ascending, Symbols
@@ -213,11 +223,22 @@ class CategoryPath:
         return dict(zip(self._nodes, values.tolist(), strict=True))
 
     def _consistent(self, probabilities: Floats) -> Floats:
-        chances = probabilities.tolist()
-        for rank, parent in enumerate(self._parents):
-            if parent >= 0:
-                chances[rank] = min(chances[rank], chances[parent])
-        return np.array(chances, dtype=np.float64)
+        chances = np.array(probabilities, dtype=np.float64)
+        for ranks, parents in self._levels:
+            chances[ranks] = np.minimum(chances[ranks], chances[parents])
+        return chances
+
+    @cached_property
+    def _levels(self) -> tuple[tuple[Integers, Integers], ...]:
+        """Of each depth below the topmost, downward: the ranks of its nodes, and those of their parents."""
+        parents = np.array(self._parents, dtype=np.int64)
+        depths = np.array([node.count(self.separator) for node in self._nodes])
+        levels = (np.flatnonzero(depths == depth) for depth in range(1, int(depths.max()) + 1))
+        return tuple((ranks, parents[ranks]) for ranks in levels)
+
+    @cached_property
+    def _leaves(self) -> Integers:
+        return np.flatnonzero(~np.array(self._inner))
 
     def _choose(self, chances: Floats, threshold: float) -> list[int]:
         """The most specific nodes to answer with, by rank. Consistent chances make those above a threshold
@@ -229,13 +250,14 @@ class CategoryPath:
         if self.partial:
             above = chances >= threshold
             below = {self._parents[rank] for rank in np.flatnonzero(above)}
-            candidates = [
-                rank for rank in np.flatnonzero(above).tolist() if rank not in below
-            ] or self._children[-1]
+            candidates = np.array(
+                [rank for rank in np.flatnonzero(above).tolist() if rank not in below] or self._children[-1]
+            )
         else:
-            candidates = [rank for rank, inner in enumerate(self._inner) if not inner]
+            candidates = self._leaves
         places = choose(chances[candidates], threshold, self.least, self.most)
-        return [candidates[place] for place in places]
+        found: list[int] = candidates[places].tolist()
+        return found
 
 
 def _level_key(level: str) -> tuple[int, int, str, str]:

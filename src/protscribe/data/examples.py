@@ -29,6 +29,8 @@ from protscribe.task import Task
 log = logging.getLogger(__name__)
 
 Prepare = Callable[[ProteinRecord], ProteinRecord]
+ParseLabel = Callable[[Any, ProteinRecord, int], Any]
+"""From a cell, its record and the base of positions: a typed answer, as :meth:`Codec.parse` gives it."""
 
 
 @dataclass(frozen=True)
@@ -77,18 +79,20 @@ def read_source(
     failures: list[Failure] | None = None,
     prepare: Prepare | None = None,
     options: ReadOptions = DEFAULTS,
+    parse: ParseLabel | None = None,
 ) -> list[Example]:
     """The examples of one split, in the table's order.
 
     Where labels are made, each record is asked the one question that ``source.seed`` draws for it. A relative
     ``source.path`` counts from ``root``. ``prepare`` is applied to every record before its label is parsed
     (:func:`~protscribe.data.lengths.apply_length_policy`). Records with equal chains share their text. With
-    ``on_error="collect"`` bad rows go to ``failures``. A split that the source does not have is empty.
+    ``on_error="collect"`` bad rows go to ``failures``. ``parse`` reads labels in place of the task's codec. A split that the
+    source does not have is empty.
 
     Raises :class:`~protscribe.errors.LabelError` and :class:`~protscribe.errors.InputError` with file and row, and
     :class:`~protscribe.errors.TaskError` ``task.no_data`` for a split in which no label is left.
     """
-    examples = _read(source, task, split, root, on_error, failures, prepare, options)
+    examples = _read(source, task, split, root, on_error, failures, prepare, options, parse)
     maker = source.make
     if maker is None:
         return examples
@@ -122,6 +126,7 @@ def _read(
     failures: list[Failure] | None,
     prepare: Prepare | None,
     options: ReadOptions,
+    parse: ParseLabel | None = None,
 ) -> list[Example]:
     """The rows of a split; their answers are ``None`` where they are still to be made."""
     if on_error == "collect" and failures is None:
@@ -134,7 +139,7 @@ def _read(
     examples: list[Example] = []
     pool: dict[str, str] = {}
     try:
-        for outcome in reading.examples(split, pool, prepare):
+        for outcome in reading.examples(split, pool, prepare, parse or task.codec.parse):
             if isinstance(outcome, Example):
                 examples.append(outcome)
             elif on_error == "raise":
@@ -254,7 +259,7 @@ class _LabelledTable:
         return numbers
 
     def examples(
-        self, split: Split, pool: dict[str, str], prepare: Prepare | None
+        self, split: Split, pool: dict[str, str], prepare: Prepare | None, parse: ParseLabel
     ) -> Iterator[Example | Rejected]:
         columns = [*self.reader.layout.columns, *filter(None, (self.label, self.scored))]
         for row in self.table.rows(columns, self.chosen(split)):
@@ -270,13 +275,13 @@ class _LabelledTable:
             record = dataclasses.replace(parsed, chains=chains)
             try:
                 record = prepare(record) if prepare else record
-                yield Example(record, self._answer(row, label, record))
+                yield Example(record, self._answer(row, label, record, parse))
             except ProtscribeError as error:
                 yield Rejected(
                     _placed(error, self.table.name, row, self.label), row.number - 1, record.id, row.line
                 )
 
-    def _answer(self, row: Row, label: Any, record: ProteinRecord) -> Any:
+    def _answer(self, row: Row, label: Any, record: ProteinRecord, parse: ParseLabel) -> Any:
         if self.label is None:
             return None
         if label is None:
@@ -284,7 +289,7 @@ class _LabelledTable:
                 "label.missing", "there is no label in this row; remove the row, or set missing: skip"
             )
         cell = (label, row.cells[-1]) if self.scored else label
-        return self.task.codec.parse(cell, record, self.source.base)
+        return parse(cell, record, self.source.base)
 
     def labels(self, split: Split) -> Iterator[tuple[Any, dict[str, str]]]:
         """Label cells, as the codec gets them, and condition values, without records."""
@@ -321,7 +326,7 @@ class _Fasta:
         return split == "train"
 
     def examples(
-        self, split: Split, pool: dict[str, str], prepare: Prepare | None
+        self, split: Split, pool: dict[str, str], prepare: Prepare | None, parse: ParseLabel
     ) -> Iterator[Example | Rejected]:
         limit = self.options.max_decompressed_bytes
         with open_bytes(self.name, max_bytes=limit, stamp=self.options.stamp) as stream:

@@ -1,6 +1,6 @@
-"""What any predictor must beat: answers that do not look at the protein, or only at its letters.
+"""What any predictor must beat first: the answer that looks at no protein. And what all baselines share.
 
-The head on encoder states is in ``protscribe.evaluation.head``.
+Which others there are stands in ``protscribe.evaluation.rivals``.
 """
 
 from __future__ import annotations

@@ -1,26 +1,22 @@
-"""A linear head on the states of the bundle's own encoder: the baseline that the decoder must be compared with.
+"""Models that read features and answer tasks, above all a linear head on the states of the bundle's own encoder.
 
-Pooled answers (classes, label sets, paths, numbers) are read from the mean state of each chain, per-residue answers from the
-state of each residue; conditions are appended one-hot. Regularisation and thresholds are chosen on validation data. The head
-sees the same training examples as the decoder, at most ``limit`` of them, and the encoder is not changed.
+Pooled answers (classes, label sets, paths, numbers) are read from features of the whole protein or pair, per-residue answers
+from features of each residue. Which model answers, and with which threshold, is chosen on validation data. The head sees the
+same training examples as the decoder, at most ``limit`` of them, and the encoder is not changed.
 
-Shape legend: N proteins, L residues, U training residues, D width, F features, K labels.
+Shape legend: N proteins, L residues, U training residues, F features, K labels.
 """
 
 from __future__ import annotations
 
-import warnings
+import math
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression, RidgeCV
-from sklearn.neural_network import MLPClassifier
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from protscribe.codecs.protocol import Evidence, First, Marginals, Reading, Readout
 from protscribe.codecs.segments import Segment
@@ -28,21 +24,21 @@ from protscribe.data.examples import Example
 from protscribe.errors import TaskError
 from protscribe.evaluation.answers import candidate_indices
 from protscribe.evaluation.baselines import domain_texts, included, predicted, written
-from protscribe.evaluation.metrics import better, decision_metric
-from protscribe.evaluation.readouts import best_of, candidate_readouts, score_evidence, try_readouts
-from protscribe.evaluation.states import Floats, ResidueFeatures, States, pooled_features, residue_features
+from protscribe.evaluation.linear import Fit, Linear, Models, Predict, Rows
+from protscribe.evaluation.metrics import METRICS, better, decision_metric, evaluate_task
+from protscribe.evaluation.readouts import best_of, candidate_readouts, try_readouts
+from protscribe.evaluation.states import Floats, ResidueFeatures, StateFeatures, States
 from protscribe.records import Prediction, ProteinRecord
 from protscribe.task import Task
 
 TRAINING_RESIDUES = 60_000
 """Most residues that a per-residue head is fitted on: whole proteins, in order, until there are as many."""
 
-TOGETHER = 128
-"""Test proteins whose residue states are held at once."""
+TRIED = 500
+"""Validation proteins on which readouts are tried, as those of the model are."""
 
-STRENGTHS = (0.001, 0.01, 0.1)
-STRENGTHS_OF_RESIDUES = (0.01, 0.1)
-"""Inverse regularisation strengths that are tried on validation data; fewer where a fit has many rows."""
+TOGETHER = 128
+"""Test proteins whose residue features are held at once."""
 
 POOLED = ("category", "category_set", "category_path", "number")
 DENSE = ("residue_labels", "residue_set", "segments", "sequence")
@@ -55,8 +51,18 @@ class Bundled(Protocol):
     def bundle(self) -> Any: ...
 
 
+class Features(Protocol):
+    """What a model is told about proteins."""
+
+    def pooled(self, records: Sequence[ProteinRecord]) -> Floats:
+        """``[N, F]``, of proteins or pairs as wholes."""
+
+    def residues(self, records: Sequence[ProteinRecord], chain: int) -> ResidueFeatures:
+        """Each record with ``[L, F]``, of the residues of 0-based ``chain``."""
+
+
 def has_head(task: Task) -> bool:
-    """Whether a linear head can answer: not for residue pairs and texts of free length."""
+    """Whether a model of features can answer: not residue pairs and texts of free length."""
     return task.codec.kind in POOLED or (
         task.codec.kind in DENSE and (task.codec.dense or task.codec.kind != "sequence")
     )
@@ -69,183 +75,252 @@ def head_baseline(
     validation: Sequence[Example],
     test: Sequence[Example],
     *,
-    limit: int = 2000,
+    limit: int | None = 2000,
+    seed: int = 0,
+    models: Models | None = None,
+    name: str = "head",
+) -> list[Prediction]:
+    """Predictions for every ``test`` example, in order, of ``models`` (linear ones) on frozen encoder states.
+
+    Raises what :func:`answer_from` raises.
+    """
+    features = StateFeatures(task, States(predictor.bundle.model))
+    return answer_from(
+        features, models or Linear(), task, train, validation, test, name=name, limit=limit, seed=seed
+    )
+
+
+def answer_from(
+    features: Features,
+    models: Models,
+    task: Task,
+    train: Sequence[Example],
+    validation: Sequence[Example],
+    test: Sequence[Example],
+    *,
+    name: str,
+    limit: int | None = 2000,
     seed: int = 0,
 ) -> list[Prediction]:
-    """Predictions of a linear head for every ``test`` example, in order.
+    """The predictions, called ``name``, of the model that is best on validation data.
 
     ``limit`` bounds the training examples (drawn with ``seed``) and the validation examples; without validation examples a
-    fifth of the training examples serves for choosing. Raises :class:`TaskError` ``task.head`` for answers that no linear
-    head gives and ``task.no_data`` without training examples.
+    fifth of the training examples serves for choosing. Raises :class:`TaskError` ``task.head`` for answers that no head
+    gives and ``task.no_data`` without training examples.
     """
     if not has_head(task):
         raise TaskError(
             "task.head", f"task {task.name!r}: there is no linear head for answers of kind {task.codec.kind}"
         )
-    kept = _drawn(_arranged(task, train), limit, seed)
-    chosen = _drawn(_arranged(task, validation), limit, seed)
+    kept, chosen = for_choosing(task, train, validation, limit, seed)
+    fit = _fit_pooled if task.codec.kind in POOLED else _fit_dense
+    return fit(_Fitting(task, features, models, name), kept, chosen, arranged(task, test))
+
+
+def for_choosing(
+    task: Task, train: Sequence[Example], validation: Sequence[Example], limit: int | None, seed: int
+) -> tuple[list[Example], list[Example]]:
+    """Training and validation examples as a model sees them: arranged, at most ``limit``, and some of each."""
+    kept = _drawn(arranged(task, train), limit, seed)
+    chosen = _drawn(arranged(task, validation), limit, seed)
     if not kept:
         raise TaskError("task.no_data", f"task {task.name!r}: a head needs training examples")
     if not chosen:
         cut = max(1, len(kept) // 5)
         chosen, kept = kept[:cut], kept[cut:] or kept
-    states = States(predictor.bundle.model)
-    fit = _fit_pooled if task.codec.kind in POOLED else _fit_dense
-    return fit(task, states, kept, chosen, _arranged(task, test))
+    return kept, chosen
 
 
-def _arranged(task: Task, examples: Iterable[Example]) -> list[Example]:
+def arranged(task: Task, examples: Iterable[Example]) -> list[Example]:
+    """The examples with their chains as the model sees them."""
     return [Example(task.arrange(example.record), example.answer) for example in examples]
 
 
-def _drawn(examples: list[Example], limit: int, seed: int) -> list[Example]:
-    if len(examples) <= limit:
+def _drawn(examples: list[Example], limit: int | None, seed: int) -> list[Example]:
+    if limit is None or len(examples) <= limit:
         return examples
     places = np.random.default_rng(seed).choice(len(examples), limit, replace=False)
     return [examples[place] for place in sorted(places)]
 
 
-# Pooled answers ----------------------------------------------------------------------------------------------------------
+def records_of(examples: Iterable[Example]) -> list[ProteinRecord]:
+    return [example.record for example in examples]
 
 
-def _fit_pooled(
-    task: Task, states: States, train: list[Example], validation: list[Example], test: list[Example]
-) -> list[Prediction]:
-    features = partial(pooled_features, task, states)
-    train_NF, validation_NF, test_NF = (
-        features([example.record for example in part]) for part in (train, validation, test)
-    )
-    if task.codec.kind == "number":
-        return _numbers(task, train_NF, train, test_NF, test)
-    if task.codec.kind == "category":
-        names = list(task.codec.labels)  # type: ignore[attr-defined]
-        targets = np.array([names.index(example.answer) for example in train])
-        models = [_classifier(train_NF, targets, strength) for strength in STRENGTHS]
-        seekers: list[Seek] = [partial(_firsts, model, size=len(names)) for model in models]
-    else:
-        names = domain_texts(task.codec, train[0].record)
-        texts = [written(task.codec, example) for example in train]
-        table_NK = np.array([[name in answer for name in names] for answer in texts], dtype=np.int64)
-        models = [_labeller(train_NF, table_NK, strength) for strength in STRENGTHS]
-        seekers = [partial(_inclusions, model) for model in models]
-    seek, readout = _choose(task, seekers, validation_NF, validation)
-    return _answer(task, seek, readout, test_NF, [example.record for example in test])
+@dataclass(frozen=True)
+class _Fitting:
+    """What stays the same while the answers of one baseline are made."""
+
+    task: Task
+    features: Features
+    models: Models
+    name: str
 
 
 Seek = Callable[[Any], list[Evidence]]
 """Evidence from features."""
 
 
-def _choose(
-    task: Task, seekers: Sequence[Seek], features: Any, validation: list[Example]
+def choose(
+    task: Task, seekers: Sequence[Seek], features: Any, validation: Sequence[Example]
 ) -> tuple[Seek, Readout]:
-    """The fitted model and the readout that are best on validation data."""
+    """The way to evidence, and the readout, that are best on (the first :data:`TRIED`) validation data.
+
+    Where there are several ways and many readouts, each way is tried with every fourth readout, and the best one with all.
+    """
     metric, best = decision_metric(task), None
     is_better = better(metric)
+    readouts = candidate_readouts(task)
+    tried = validation[:TRIED]
     for seek in seekers:
-        evidence = seek(features)
-        readout = best_of(task, try_readouts(task, validation, evidence, candidate_readouts(task)))
-        value = score_evidence(task, validation, evidence, readout, [metric])[metric]
+        evidence = seek(features[:TRIED])
+        few = readouts if len(seekers) == 1 else readouts[1::4] or readouts
+        value = max(
+            (value for _, value in try_readouts(task, tried, evidence, few)),
+            key=lambda one: _rank(metric, one),
+        )
         if best is None or is_better(value, best[0]):
-            best = (value, seek, readout)
+            best = (value, seek, evidence)
     assert best is not None
-    return best[1:]
+    _, seek, evidence = best
+    return seek, best_of(task, try_readouts(task, tried, evidence, readouts))
 
 
-def _answer(
-    task: Task, seek: Seek, readout: Readout, features: Any, records: Sequence[ProteinRecord]
+def _rank(metric: str, value: float) -> float:
+    return -math.inf if math.isnan(value) else value if METRICS[metric].higher else -value
+
+
+def read_all(
+    task: Task, seek: Seek, readout: Readout, name: str, features: Any, records: Sequence[ProteinRecord]
 ) -> list[Prediction]:
+    """The answers of one way to evidence, read in one way."""
     return [
-        predicted(task, record, task.codec.read(found, record, readout), "head")
+        predicted(task, record, task.codec.read(found, record, readout), name)
         for record, found in zip(records, seek(features), strict=True)
     ]
 
 
-def _numbers(
-    task: Task, train_NF: Floats, train: list[Example], test_NF: Floats, test: list[Example]
+def best_numbers(
+    task: Task,
+    candidates: Sequence[Callable[[Any], NDArray[Any]]],
+    features: Any,
+    validation: Sequence[Example],
+) -> Callable[[Any], NDArray[Any]]:
+    """Of several ways to numbers ``[N]`` the one that is best on validation data."""
+    metric, best = decision_metric(task), None
+    records, truths = records_of(validation), [example.answer for example in validation]
+    for predict in candidates if len(candidates) > 1 else ():
+        answers = number_predictions(task, predict(features), records, "trial")
+        value = evaluate_task(task, truths, answers, records, metrics=[metric])[metric]
+        if best is None or better(metric)(value, best[0]):
+            best = (value, predict)
+    return candidates[0] if best is None else best[1]
+
+
+def number_predictions(
+    task: Task, values: NDArray[Any], records: Sequence[ProteinRecord], name: str
 ) -> list[Prediction]:
-    """Ridge regression, its strength by leave-one-out, clipped to the declared range."""
-    model = make_pipeline(StandardScaler(), RidgeCV(alphas=np.logspace(-2, 5, 15)))
-    model.fit(train_NF.astype(np.float64), np.array([example.answer for example in train]))
+    """Numbers as predictions, clipped to the declared range."""
     codec: Any = task.codec
-    values = np.clip(model.predict(test_NF.astype(np.float64)), codec.low, codec.high)
-    meaning = "not given by a linear head"
-    return [
-        predicted(task, example.record, Reading(float(value), 0.0, meaning), "head")
-        for example, value in zip(test, values, strict=True)
-    ]
+    clipped = np.clip(values, codec.low, codec.high).tolist()
+    readings = (Reading(float(value), 0.0, f"not given by the baseline {name}") for value in clipped)
+    return [predicted(task, record, reading, name) for record, reading in zip(records, readings, strict=True)]
 
 
-def _classifier(features_NF: Floats, targets_N: NDArray[Any], strength: float) -> Any:
-    """Logistic regression; where training has one class only, that class."""
-    if len(np.unique(targets_N)) < 2:
-        return int(targets_N[0])
-    model = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=200))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return model.fit(features_NF, targets_N)
+# Pooled answers ----------------------------------------------------------------------------------------------------------
 
 
-def _chances(model: Any, features_NF: Floats, size: int) -> NDArray[np.float64]:
-    """``[N, K]`` class probabilities; classes that training lacks have 0."""
-    chances_NK = np.zeros((len(features_NF), size))
-    if isinstance(model, int):
-        chances_NK[:, model] = 1.0
+def _fit_pooled(
+    fitting: _Fitting, train: list[Example], validation: list[Example], test: list[Example]
+) -> list[Prediction]:
+    task, models = fitting.task, fitting.models
+    targets = partial(pooled_targets, task, _names(task))
+    rows = Rows(fitting.features.pooled(records_of(train)), targets(train))
+    held = Rows(fitting.features.pooled(records_of(validation)), targets(validation))
+    asked = fitting.features.pooled(records_of(test))
+    if task.codec.kind == "number":
+        fitted = [fit(rows, held) for fit in models.regressors()]
+        values = best_numbers(task, fitted, held.features, validation)(asked)
+        return number_predictions(task, values, records_of(test), fitting.name)
+    if task.codec.kind == "category":
+        fits: Sequence[Fit] = models.classifiers(len(_names(task)), False)
+        seekers: list[Seek] = [partial(_firsts, fit(rows, held)) for fit in fits]
     else:
-        chances_NK[:, model.classes_] = model.predict_proba(features_NF)
-    return chances_NK
+        seekers = [partial(_inclusions, fit(rows, held)) for fit in models.labellers()]
+    seek, readout = choose(task, seekers, held.features, validation)
+    return read_all(task, seek, readout, fitting.name, asked, records_of(test))
 
 
-def _firsts(model: Any, features_NF: Floats, size: int) -> list[Evidence]:
-    return [First(row) for row in _chances(model, features_NF, size)]
+def _names(task: Task) -> list[str]:
+    """The classes, labels or nodes of a pooled answer."""
+    codec: Any = task.codec
+    if codec.kind == "number":
+        return []
+    return list(codec.labels) if codec.kind == "category" else domain_texts(codec, _NOBODY)
 
 
-def _labeller(features_NF: Floats, table_NK: NDArray[np.int64], strength: float) -> Any:
-    """One logistic regression a label, fitted together: a network without hidden layer."""
-    # Its penalty is divided by the number of rows, as the loss is: alpha is the inverse of LogisticRegression's C.
-    network = MLPClassifier(
-        hidden_layer_sizes=(), solver="lbfgs", alpha=1 / strength, max_iter=200, random_state=0
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return make_pipeline(StandardScaler(), network).fit(features_NF, table_NK)
+_NOBODY = ProteinRecord("", ("M",))
+"""Label sets have one domain, whatever the protein is."""
 
 
-def _inclusions(model: Any, features_NF: Floats) -> list[Evidence]:
-    return [included(np.asarray(row, dtype=np.float64)) for row in model.predict_proba(features_NF)]
+def pooled_targets(task: Task, names: Sequence[str], examples: Sequence[Example]) -> NDArray[Any]:
+    """Numbers ``[N]``, class numbers ``[N]``, or which labels or nodes are true ``[N, K]``."""
+    if task.codec.kind == "number":
+        return np.array([example.answer for example in examples], dtype=np.float64)
+    ranks = {name: rank for rank, name in enumerate(names)}
+    if task.codec.kind == "category":
+        return np.array([ranks[example.answer] for example in examples], dtype=np.int64)
+    table_NK = np.zeros((len(examples), len(names)), dtype=np.int64)
+    for row, example in enumerate(examples):
+        table_NK[row, [ranks[text] for text in written(task.codec, example)]] = 1
+    return table_NK
+
+
+def _firsts(predict: Predict, features_NF: Floats) -> list[Evidence]:
+    return [First(row) for row in predict(features_NF)]
+
+
+def _inclusions(predict: Predict, features_NF: Floats) -> list[Evidence]:
+    return [included(row) for row in predict(features_NF)]
 
 
 # Answers per residue -------------------------------------------------------------------------------------------------------
 
 
 def _fit_dense(
-    task: Task, states: States, train: list[Example], validation: list[Example], test: list[Example]
+    fitting: _Fitting, train: list[Example], validation: list[Example], test: list[Example]
 ) -> list[Prediction]:
+    task = fitting.task
     chain = getattr(task.codec, "chain", 1) - 1
-    names = [] if task.codec.kind == "residue_set" else _residue_labels(task)
+    names = residue_names(task)
     train, validation = (_within(part, chain, TRAINING_RESIDUES) for part in (train, validation))
 
     def features_of(examples: Sequence[Example]) -> ResidueFeatures:
-        return residue_features(task, states, [example.record for example in examples], chain)
+        return fitting.features.residues(records_of(examples), chain)
 
-    features_UF, targets_U = _training_residues(task, names, features_of(train), train)
-    models = [_classifier(features_UF, targets_U, strength) for strength in STRENGTHS_OF_RESIDUES]
+    held_features = features_of(validation)
+    rows = _residue_rows(task, names, features_of(train), train)
+    held = _residue_rows(task, names, held_features, validation)
+    models = [fit(rows, held) for fit in fitting.models.classifiers(max(len(names), 2), True)]
     if task.codec.kind == "segments":
-        answer = partial(_segments, task, names, models[-1])
+        answer = partial(_segments, task, names, models[-1], fitting.name)
     else:
-        seekers = [partial(_dense_evidence, task, names, model) for model in models]
-        seek, readout = _choose(task, seekers, features_of(validation), validation)
-        answer = partial(_answer, task, seek, readout)
+        seekers = [partial(_dense_evidence, task, model) for model in models]
+        seek, readout = choose(task, seekers, held_features, validation)
+        answer = partial(read_all, task, seek, readout, fitting.name)
     predictions: list[Prediction] = []
     # A few proteins at a time: residue states of a whole test set may not fit into memory.
     for start in range(0, len(test), TOGETHER):
         part = test[start : start + TOGETHER]
-        predictions += answer(features_of(part), [example.record for example in part])
+        predictions += answer(features_of(part), records_of(part))
     return predictions
 
 
-def _residue_labels(task: Task) -> list[str]:
+def residue_names(task: Task) -> list[str]:
+    """The labels of residues; none for sites, which a residue is or is not."""
     codec: Any = task.codec
+    if codec.kind == "residue_set":
+        return []
     return list(codec.alphabet if codec.kind == "sequence" else codec.labels)
 
 
@@ -255,9 +330,7 @@ def _within(examples: list[Example], chain: int, most: int) -> list[Example]:
     return examples[: max(1, int(np.searchsorted(ends, most, side="right")))]
 
 
-def _training_residues(
-    task: Task, names: list[str], features: ResidueFeatures, examples: list[Example]
-) -> tuple[Floats, NDArray[np.int64]]:
+def _residue_rows(task: Task, names: list[str], features: ResidueFeatures, examples: list[Example]) -> Rows:
     """Features ``[U, F]`` and targets ``[U]`` of all residues that count."""
     ranks = {name: rank for rank, name in enumerate(names)}
     inputs, targets = [], []
@@ -267,45 +340,54 @@ def _training_residues(
             inputs.append(features_LF[indices])
             targets.append(np.isin(indices + 1, list(example.answer)).astype(np.int64))
             continue
-        if task.codec.kind == "segments":
-            labels = [label for label, start, end in example.answer for _ in range(end - start + 1)]
-            weights: Sequence[float] = [1.0] * len(labels)
-        else:
-            encoded = task.codec.encode(example.answer, record)
-            labels = [token.text for token in encoded.tokens]  # type: ignore[union-attr]
-            weights = encoded.weights
+        labels, weights = residue_texts(task, Example(record, example.answer))
         scored = np.flatnonzero(weights)
         inputs.append(features_LF[scored])
         targets.append(np.array([ranks[labels[place]] for place in scored], dtype=np.int64))
-    return np.concatenate(inputs), np.concatenate(targets)
+    return Rows(np.concatenate(inputs), np.concatenate(targets))
 
 
-def _dense_evidence(task: Task, names: list[str], model: Any, features: ResidueFeatures) -> list[Evidence]:
-    if task.codec.kind == "residue_set":
-        return [_site_evidence(task, model, record, features_LF) for record, features_LF in features]
-    return [Marginals(_chances(model, features_LF, len(names))) for _, features_LF in features]
+def residue_texts(task: Task, example: Example) -> tuple[list[str], Sequence[float]]:
+    """The label of each residue, and whether it counts."""
+    if task.codec.kind == "segments":
+        labels = [label for label, start, end in example.answer for _ in range(end - start + 1)]
+        return labels, [1.0] * len(labels)
+    encoded = task.codec.encode(example.answer, example.record)
+    return [token.text for token in encoded.tokens], encoded.weights  # type: ignore[union-attr]
 
 
-def _site_evidence(task: Task, model: Any, record: ProteinRecord, features_LF: Floats) -> Evidence:
-    indices = candidate_indices(task.codec, record)
-    if not len(indices):
-        return included(np.zeros(0))
-    return included(_chances(model, features_LF[indices], 2)[:, 1])
+def _dense_evidence(task: Task, model: Predict, features: ResidueFeatures) -> list[Evidence]:
+    if task.codec.kind != "residue_set":
+        return [Marginals(model(features_LF)) for _, features_LF in features]
+    return [
+        included(model(features_LF[candidate_indices(task.codec, record)])[:, 1])
+        for record, features_LF in features
+    ]
 
 
 def _segments(
-    task: Task, names: list[str], model: Any, features: ResidueFeatures, records: Sequence[ProteinRecord]
+    task: Task,
+    names: list[str],
+    model: Predict,
+    name: str,
+    features: ResidueFeatures,
+    records: Sequence[ProteinRecord],
 ) -> list[Prediction]:
-    """The most probable label of each residue, equal neighbours joined."""
-    answers = []
-    for record, (_, features_LF) in zip(records, features, strict=True):
-        chances_LK = _chances(model, features_LF, len(names))
-        best_L = chances_LK.argmax(axis=1)
-        residues = [Segment(names[rank], place, place) for place, rank in enumerate(best_L.tolist(), start=1)]
-        reading = Reading(
-            task.codec.canonical(residues, record),
-            float(chances_LK.max(axis=1).mean()),
-            "mean probability of the label, over residues",
-        )
-        answers.append(predicted(task, record, reading, "head"))
-    return answers
+    return [
+        joined(task, names, model(features_LF), record, name)
+        for record, (_, features_LF) in zip(records, features, strict=True)
+    ]
+
+
+def joined(
+    task: Task, names: Sequence[str], chances_LK: NDArray[Any], record: ProteinRecord, name: str
+) -> Prediction:
+    """Segments: the most probable label of each residue, equal neighbours joined."""
+    best_L = chances_LK.argmax(axis=1)
+    residues = [Segment(names[rank], place, place) for place, rank in enumerate(best_L.tolist(), start=1)]
+    reading = Reading(
+        task.codec.canonical(residues, record),
+        float(chances_LK.max(axis=1).mean()),
+        "mean probability of the label, over residues",
+    )
+    return predicted(task, record, reading, name)

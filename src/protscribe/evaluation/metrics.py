@@ -1,156 +1,34 @@
 """Metrics by name, for every kind of answer; intervals by resampling proteins.
 
 Every metric is taken over all proteins asked. A missing answer is wrong: a wrong class, a wrong label at every residue, all
-true members missed and one false one called, or the end of the number range that lies farther from the truth. NaN means
-that the rows cannot tell (one class only, numbers that do not vary). Metrics of residues, sites and pairs pool all residues of
-all proteins; intervals resample whole proteins, since residues of one protein are not independent.
+true members missed and one false one called, or the end of the number range that lies farther from the truth. A label that
+the task cannot write is missed. NaN means that the rows cannot tell (one class only, numbers that do not vary). Metrics of
+residues, sites and pairs pool all residues of all proteins; intervals resample whole proteins, or groups of them, since
+residues of one protein are not independent.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import sklearn
 from numpy.typing import NDArray
-from sklearn import metrics as sk
 
 from protscribe.errors import ConfigError, TaskError, nearest
-from protscribe.evaluation import answers as pairs_of
-from protscribe.evaluation import judging
-from protscribe.evaluation.answers import Answers, Tally
-from protscribe.evaluation.judging import Judge, PairScore
+from protscribe.evaluation.answers import Answers
+from protscribe.evaluation.hierarchy import Hierarchy
+from protscribe.evaluation.judging import TOGETHER
+from protscribe.evaluation.measures import DEFAULTS, METRICS, Metric
 from protscribe.records import Failure, Prediction, ProteinRecord
 from protscribe.task import Task
 
-SETS = ("category_set", "category_path")
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One metric: what to call it in a table, the kinds of answer it judges, its best value and whether higher is better.
-
-    ``ranked`` says that it looks at probabilities and not at the answer itself, so that no threshold moves it.
-    """
-
-    title: str
-    kinds: tuple[str, ...]
-    prepare: Callable[[Answers], Judge]
-    higher: bool = True
-    ranked: bool = False
-    in_unit: bool = False
-
-    @property
-    def best(self) -> float:
-        return 1.0 if self.higher else 0.0
-
-
-def _of_pairs(tally: Callable[[Answers], list[Tally]], score: PairScore) -> Callable[[Answers], Judge]:
-    return lambda answers: judging.judge_pairs(tally(answers), score)
-
-
-def _of(judge: Callable[..., Judge], score: Callable[..., float]) -> Callable[[Answers], Judge]:
-    return partial(judge, score=score)
-
-
-METRICS: dict[str, Metric] = {
-    "accuracy": Metric("accuracy", ("category",), _of_pairs(pairs_of.classes, judging.accuracy)),
-    "macro_f1": Metric("macro F1", ("category",), _of_pairs(pairs_of.classes, judging.macro_f1)),
-    "mcc": Metric("Matthews correlation", ("category",), _of_pairs(pairs_of.classes, judging.matthews)),
-    "balanced_accuracy": Metric(
-        "balanced accuracy", ("category",), _of_pairs(pairs_of.classes, judging.balanced)
-    ),
-    "auroc": Metric(
-        "area under ROC", ("category",), _of(judging.judge_classes, sk.roc_auc_score), ranked=True
-    ),
-    "average_precision": Metric(
-        "average precision",
-        ("category",),
-        _of(judging.judge_classes, sk.average_precision_score),
-        ranked=True,
-    ),
-    "micro_f1": Metric("micro F1", SETS, _of(judging.judge_sets, judging.micro_f1_of_sets)),
-    "macro_f1_labels": Metric(
-        "macro F1 over labels", SETS, _of(judging.judge_sets, judging.macro_f1_of_sets)
-    ),
-    "jaccard": Metric("mean Jaccard index", SETS, _of(judging.judge_sets, judging.jaccard_of_sets)),
-    "fmax": Metric("Fmax (CAFA)", SETS, judging.judge_fmax, ranked=True),
-    "exact_match": Metric(
-        "whole answer right",
-        (*SETS, "residue_set", "segments", "residue_pairs", "sequence"),
-        judging.judge_exact,
-    ),
-    "spearman": Metric("Spearman correlation", ("number",), _of(judging.judge_numbers, judging.spearman)),
-    "pearson": Metric("Pearson correlation", ("number",), _of(judging.judge_numbers, judging.pearson)),
-    "rmse": Metric(
-        "root mean squared error",
-        ("number",),
-        _of(judging.judge_numbers, sk.root_mean_squared_error),
-        higher=False,
-        in_unit=True,
-    ),
-    "mae": Metric(
-        "mean absolute error",
-        ("number",),
-        _of(judging.judge_numbers, sk.mean_absolute_error),
-        higher=False,
-        in_unit=True,
-    ),
-    "q_accuracy": Metric(
-        "accuracy per residue", ("residue_labels",), _of_pairs(pairs_of.residues, judging.accuracy)
-    ),
-    "residue_macro_f1": Metric(
-        "macro F1 per residue", ("residue_labels",), _of_pairs(pairs_of.residues, judging.macro_f1)
-    ),
-    "residue_mcc": Metric(
-        "Matthews correlation",
-        ("residue_labels",),
-        _of_pairs(pairs_of.residues, judging.matthews),
-    ),
-    "site_f1": Metric("F1 of sites", ("residue_set",), _of_pairs(pairs_of.sites, judging.member_f1)),
-    "site_average_precision": Metric(
-        "average precision",
-        ("residue_set",),
-        _of(judging.judge_sites, sk.average_precision_score),
-        ranked=True,
-    ),
-    "site_mcc": Metric("Matthews correlation", ("residue_set",), _of_pairs(pairs_of.sites, judging.matthews)),
-    "pair_f1": Metric(
-        "F1 of residue pairs", ("residue_pairs",), _of_pairs(pairs_of.residue_pairs, judging.member_f1)
-    ),
-    "pair_precision": Metric(
-        "precision of residue pairs",
-        ("residue_pairs",),
-        _of_pairs(pairs_of.residue_pairs, judging.member_precision),
-    ),
-    "segment_accuracy": Metric(
-        "accuracy per residue", ("segments",), _of_pairs(pairs_of.segment_residues, judging.accuracy)
-    ),
-    "boundary_accuracy": Metric(
-        "boundaries right, of all true or predicted",
-        ("segments",),
-        _of_pairs(pairs_of.boundaries, judging.member_jaccard),
-    ),
-    "token_accuracy": Metric(
-        "accuracy per token", ("sequence",), _of_pairs(pairs_of.tokens, judging.accuracy)
-    ),
-}
-
-DEFAULTS: dict[str, tuple[str, ...]] = {
-    "category": ("macro_f1", "accuracy", "mcc", "balanced_accuracy", "auroc", "average_precision"),
-    "category_set": ("micro_f1", "macro_f1_labels", "jaccard", "exact_match", "fmax"),
-    "category_path": ("micro_f1", "macro_f1_labels", "jaccard", "exact_match", "fmax"),
-    "number": ("spearman", "pearson", "rmse", "mae"),
-    "residue_labels": ("residue_macro_f1", "q_accuracy", "residue_mcc"),
-    "residue_set": ("site_f1", "site_average_precision", "site_mcc"),
-    "segments": ("segment_accuracy", "boundary_accuracy", "exact_match"),
-    "residue_pairs": ("pair_f1", "pair_precision"),
-    "sequence": ("token_accuracy", "exact_match"),
-}
-"""The metrics of a task that names none, by kind of answer; the first is the main one."""
+__all__ = [
+    "DEFAULTS", "METRICS", "Interval", "Metric", "Resampled", "Scores", "better", "collect", "decision_metric", "evaluate_task",
+    "interval", "metric_of", "metrics_of", "resample", "score",
+]  # fmt: skip
 
 
 class Interval(NamedTuple):
@@ -182,12 +60,16 @@ class Scores(Mapping[str, float]):
 
 def metric_of(name: str, kind: str) -> Metric:
     """The metric of that name. Raises :class:`TaskError` ``task.metric`` where there is none for this kind of answer."""
-    fitting = [known for known, metric in METRICS.items() if kind in metric.kinds]
-    if name not in fitting:
+    try:
+        found = METRICS[name]
+    except KeyError:
+        found = None
+    if found is None or kind not in found.kinds:
         raise TaskError(
-            "task.metric", f"no metric {name!r} for answers of kind {kind!r}; {nearest(name, fitting)}"
+            "task.metric",
+            f"no metric {name!r} for answers of kind {kind!r}; {nearest(name, METRICS.fitting(kind))}",
         )
-    return METRICS[name]
+    return found
 
 
 def metrics_of(task: Task) -> tuple[str, ...]:
@@ -220,8 +102,11 @@ def collect(
     truths: Sequence[Any],
     predictions: Sequence[Prediction | Failure | None],
     records: Sequence[ProteinRecord],
+    hierarchy: Hierarchy | None = None,
 ) -> Answers:
     """Truths and predictions side by side; a :class:`Failure` is a missing prediction.
+
+    ``hierarchy`` says which labels of a set stand above which, for Fmax and average precision.
 
     Raises :class:`ConfigError` ``evaluation.length`` unless there is one of each for every protein, and at least one.
     """
@@ -232,7 +117,7 @@ def collect(
             f"{len(predictions)} and {len(records)}",
         )
     kept = [item if isinstance(item, Prediction) else None for item in predictions]
-    return Answers(task, truths, kept, records)
+    return Answers(task, truths, kept, records, hierarchy)
 
 
 def evaluate_task(
@@ -248,13 +133,16 @@ def evaluate_task(
     ``truths`` are typed answers as the task's codec parses them. Raises :class:`TaskError` ``task.metric`` and
     :class:`ConfigError` ``evaluation.length``.
     """
-    answers = collect(task, truths, predictions, records)
-    every = np.ones(len(truths), dtype=np.int64)
-    values = {
-        name: metric_of(name, task.codec.kind).prepare(answers)(every) for name in metrics or metrics_of(task)
-    }
+    return score(collect(task, truths, predictions, records), metrics)
+
+
+def score(answers: Answers, metrics: Sequence[str] = ()) -> Scores:
+    """The same, of answers that have been collected."""
+    every = np.ones(len(answers.truths), dtype=np.int64)
+    names = metrics or metrics_of(answers.task)
+    values = {name: metric_of(name, answers.codec.kind).prepare(answers)(every) for name in names}
     missing = sum(prediction is None for prediction in answers.predictions)
-    return Scores(values, count=len(truths), missing=missing)
+    return Scores(values, count=len(answers.truths), missing=missing)
 
 
 @dataclass(frozen=True)
@@ -277,21 +165,48 @@ class Resampled:
         return Resampled(self.value - other.value, self.values_R - other.values_R)
 
 
-def resample(metric: str, answers: Answers, *, resamples: int = 1000, seed: int = 0) -> Resampled:
-    """A metric on the proteins, and on ``resamples`` draws of as many proteins with replacement.
+def resample(
+    metric: str,
+    answers: Answers,
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+    groups: Sequence[int] | None = None,
+) -> Resampled:
+    """A metric on the proteins, and on ``resamples`` draws of as many groups of them with replacement.
 
-    Equal seeds and numbers of proteins mean equal draws, so that two predictors can be compared draw by draw.
+    ``groups`` numbers, from 0, the group of each row: rows about one protein, or a cluster of related ones; ``None`` makes each
+    row its own. Equal seeds and groups mean equal draws, so that two predictors can be compared draw by draw.
     """
     judge = metric_of(metric, answers.codec.kind).prepare(answers)
     count = len(answers.truths)
-    draws = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=resamples)
     with sklearn.config_context(skip_parameter_validation=True):
-        values = np.array([judge(copies) for copies in draws], dtype=np.float64)
-    return Resampled(judge(np.ones(count, dtype=np.int64)), values)
+        values = [judge.many(draws) for draws in draw_copies(count, resamples, seed, groups)]
+        return Resampled(judge(np.ones(count, dtype=np.int64)), np.concatenate(values))
+
+
+def draw_copies(
+    count: int, resamples: int, seed: int, groups: Sequence[int] | None = None
+) -> Iterator[NDArray[np.int64]]:
+    """Tables ``[some resamples, count]`` of how often each row is drawn, that together hold ``resamples`` lines."""
+    generator = np.random.default_rng(seed)
+    size = count if groups is None else max(groups) + 1
+    together = max(1, TOGETHER // max(count, size))
+    for start in range(0, resamples, together):
+        lines = min(together, resamples - start)
+        drawn = generator.integers(0, size, (lines, size)) + np.arange(lines)[:, None] * size
+        copies = np.bincount(drawn.ravel(), minlength=lines * size).reshape(lines, size)
+        yield copies if groups is None else copies[:, np.asarray(groups)]
 
 
 def interval(
-    metric: str, answers: Answers, *, resamples: int = 1000, level: float = 0.95, seed: int = 0
+    metric: str,
+    answers: Answers,
+    *,
+    resamples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+    groups: Sequence[int] | None = None,
 ) -> Interval:
-    """A metric's value between percentile bootstrap bounds over proteins."""
-    return resample(metric, answers, resamples=resamples, seed=seed).interval(level)
+    """A metric's value between percentile bootstrap bounds over proteins, or over groups of them."""
+    return resample(metric, answers, resamples=resamples, seed=seed, groups=groups).interval(level)

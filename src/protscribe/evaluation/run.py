@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -14,11 +14,21 @@ from protscribe.data.examples import Example, read_source, records_of, shared_se
 from protscribe.data.lengths import LengthPolicy
 from protscribe.data.source import Source, Split
 from protscribe.errors import ConfigError, TaskError, nearest
-from protscribe.evaluation.baselines import majority
-from protscribe.evaluation.head import has_head, head_baseline
-from protscribe.evaluation.metrics import METRICS, Resampled, collect, evaluate_task, metrics_of, resample
-from protscribe.evaluation.report import plot_report
+from protscribe.evaluation.answers import labels_of
+from protscribe.evaluation.bands import DIVISIONS, Division, find_bands, judge_bands
+from protscribe.evaluation.breakdown import break_down
+from protscribe.evaluation.cases import FILE, write_cases
+from protscribe.evaluation.hierarchy import Hierarchy, read_hierarchy
+from protscribe.evaluation.leakage import Audit, audit_rows
+from protscribe.evaluation.metrics import METRICS, Resampled, collect, metrics_of, resample, score
+from protscribe.evaluation.provenance import describe_model
+from protscribe.evaluation.report import write_report
+from protscribe.evaluation.report.picture import plot_report
 from protscribe.evaluation.result import EvaluationResult, MethodResult, TaskResult
+from protscribe.evaluation.rivals import USUAL, Baseline, Fitting, Learnable, answers_of, chosen_baselines
+from protscribe.evaluation.truths import is_written, parse_truth
+from protscribe.evaluation.units import SEARCHED, column_values, numbered, proteins, searched_clusters
+from protscribe.homology import can_search
 from protscribe.predictor import Predictor
 from protscribe.progress import Advance
 from protscribe.progress import progress as telling
@@ -26,9 +36,6 @@ from protscribe.records import Failure, Prediction
 from protscribe.task import Task
 
 log = logging.getLogger(__name__)
-
-Baseline = Literal["majority", "head"]
-BASELINES: tuple[Baseline, ...] = ("majority", "head")
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,8 @@ class Rows:
     test: list[Example]
     rejected: tuple[Failure, ...]
     shared: int
+    units: tuple[int, ...]
+    audit: Audit | None
 
 
 def evaluate(
@@ -47,9 +56,16 @@ def evaluate(
     sources: Sequence[Source],
     *,
     split: Split = "test",
-    baselines: Sequence[Baseline] = BASELINES,
+    baselines: Sequence[str] | str = USUAL,
+    fitting_limit: int | None = 2000,
+    mlp_layers: int = 2,
+    mlp_width: int | None = 256,
     greedy: bool = True,
     limit: int | None = None,
+    clusters: str | None = None,
+    bands: Sequence[Division] = DIVISIONS,
+    hierarchies: Mapping[str, str] | None = None,
+    audit: bool | Literal["auto"] = "auto",
     seed: int = 0,
     resamples: int = 1000,
     level: float = 0.95,
@@ -66,32 +82,46 @@ def evaluate(
     ----------
     bundle_path: a bundle folder or a Hub name. sources: where the labelled rows lie; the rows of several sources of one
         task are judged together. Relative paths in them count from ``root``.
-    baselines: ``"majority"`` and ``"head"`` (a linear head on the bundle's own encoder states), both learned from the sources'
-        training rows. greedy: also judge the greedy string.
+    baselines: names from :data:`~protscribe.evaluation.rivals.BASELINES`, or ``"all"``; learned from the sources' training
+        rows. ``fitting_limit``, ``mlp_layers`` and ``mlp_width`` are those of :class:`~protscribe.evaluation.rivals.Fitting`.
+        greedy: also judge the greedy string.
     limit: at most so many rows a task, drawn with ``seed``. resamples, level: of the bootstrap over proteins for each
-        task's main metric.
+        task's main metric. clusters: a column whose values are drawn whole in place of proteins, or ``"mmseqs"``: clusters at
+        40% identity are made.
+    bands: in which parts of the test the main metric is also taken. hierarchies: by task of label sets, a table with the
+        columns ``parent`` and ``child``, for Fmax and average precision.
+    audit: whether to search the judged proteins among those of the training rows first, which bands by identity need;
+        ``"auto"``: where the extra ``homology`` is installed.
     long: what happens to proteins beyond the encoder's limit. strict_split: make it an error that test proteins also occur in
         training.
-    output: a folder for ``evaluation.json``, ``evaluation.csv``, ``evaluation.txt`` and ``report.png``.
+    output: a folder for ``evaluation.json``, ``evaluation.csv``, ``evaluation.txt``, ``answers.parquet`` (every judged
+        protein), and the report made from them: ``report.html``, ``report.md`` and ``report.png``.
 
-    Rows whose label or sequence cannot be read are counted as rejected; what cannot be predicted counts as wrong. Raises
+    Rows whose label or sequence cannot be read are counted as rejected; what cannot be predicted, and labels that the model
+    cannot write, count as wrong. Raises
     :class:`~protscribe.errors.TaskError` ``task.no_data`` for a task without rows in ``split``, ``task.unknown`` for one that
     the bundle lacks, ``task.shared_sequences`` under ``strict_split``, and :class:`~protscribe.errors.ConfigError`
     ``config.value``.
     """
-    _check(sources, baselines, limit, resamples, level)
+    _check(sources, bands, limit, resamples, level)
+    names = chosen_baselines(baselines)
+    fitting = Fitting(fitting_limit, mlp_layers, mlp_width, seed)
     predictor = Predictor.load(bundle_path, device=device)
     by_task: dict[str, list[Source]] = {}
     for source in sources:
         by_task.setdefault(predictor.tasks[source.task].name, []).append(source)
-    judging = _Judging(predictor, tuple(baselines), greedy, seed, resamples, level, long)
+    judged = {name: predictor.tasks[name] for name in by_task}
+    trees = _hierarchies(hierarchies or {}, judged, root)
+    judging = _Judging(
+        predictor, names, fitting, greedy, resamples, level, long, tuple(bands), trees, clusters
+    )
     # Every task has its readings, the answers of each method, and the bootstrap.
-    steps = len(by_task) * (3 + len(baselines) + greedy)
+    steps = len(by_task) * (3 + len(names) + greedy)
     results = []
     with telling("evaluate", steps, unit="steps", shown=progress) as advance:
         for name, of_task in by_task.items():
             task = predictor.tasks[name]
-            rows = _read(task, of_task, split, limit, seed, strict_split, root)
+            rows = _read(task, of_task, split, limit, seed, strict_split, root, clusters, audit, bool(names))
             advance(1)
             results.append(judging.judge(task, of_task, rows, advance))
     told = {
@@ -101,22 +131,41 @@ def evaluate(
         "level": level,
         "limit": limit,
         "long": long,
+        "clusters": clusters,
+        "fitting_limit": fitting_limit,
     }
     manifest = predictor.bundle.manifest
     of_bundle = {"bundle": str(bundle_path), **{key: manifest.get(key) for key in ("created", "vocabulary")}}
+    of_bundle["model"] = describe_model(manifest, bundle_path)
     result = EvaluationResult(tuple(results), {**of_bundle, **told})
     if output is not None:
         result.write(output)
+        write_cases(Path(output) / FILE, result.tasks)
         plot_report(result, Path(output) / "report.png")
+        write_report(output)
     return result
 
 
+def _hierarchies(
+    paths: Mapping[str, str], tasks: Mapping[str, Task], root: str | Path
+) -> dict[str, Hierarchy]:
+    for name in paths:
+        if name not in tasks:
+            raise ConfigError("config.value", f"hierarchies: no task {name!r} here; {nearest(name, tasks)}")
+        if (kind := tasks[name].codec.kind) != "category_set":
+            raise ConfigError(
+                "config.value",
+                f"hierarchies: {name!r} asks for a {kind}; only label sets have a hierarchy to be given",
+            )
+    return {name: read_hierarchy(Path(root) / path) for name, path in paths.items()}
+
+
 def _check(
-    sources: Sequence[Source], baselines: Sequence[str], limit: int | None, resamples: int, level: float
+    sources: Sequence[Source], bands: Sequence[str], limit: int | None, resamples: int, level: float
 ) -> None:
-    for name in baselines:
-        if name not in BASELINES:
-            raise ConfigError("config.value", f"no baseline {name!r}; {nearest(str(name), BASELINES)}")
+    for name in bands:
+        if name not in DIVISIONS:
+            raise ConfigError("config.value", f"no bands by {name!r}; {nearest(str(name), DIVISIONS)}")
     if not sources:
         raise ConfigError("config.value", "evaluation needs at least one source of labelled rows")
     if resamples < 1 or not 0 < level < 1 or (limit is not None and limit < 1):
@@ -134,32 +183,50 @@ def _read(
     seed: int,
     strict: bool,
     root: str | Path,
+    clusters: str | None,
+    audit: bool | Literal["auto"],
+    learning: bool,
 ) -> Rows:
     parts: dict[str, list[Example]] = {"train": [], "validation": [], "test": []}
     rejected: list[Failure] = []
     fitted: tuple[Split, ...] = ("train", "validation")
+    named_units: list[object] = []
     for source in sources:
         for name in fitted:
-            if name != split:
+            # Without baselines, nothing is chosen.
+            if name != split and (name == "train" or learning):
                 # What is wrong with a training row was said in training.
                 parts[name] += _examples(source, task, name, root, [])
-        parts["test"] += _examples(source, task, split, root, rejected)
+        found = _examples(source, task, split, root, rejected, judged=True)
+        parts["test"] += found
+        if clusters and clusters != SEARCHED:
+            values = column_values(source, clusters, root)
+            named_units += [values[example.record.ordinal] for example in found]
     if not parts["test"]:
         named = ", ".join(repr(source.name) for source in sources)
         raise TaskError("task.no_data", f"task {task.name!r}: no usable row in split {split!r} of {named}")
     shared = shared_sequences(records_of(parts["train"]), records_of(parts["test"]), strict=strict)
-    test = parts["test"]
-    if limit is not None and len(test) > limit:
-        places = np.random.default_rng(seed).choice(len(test), limit, replace=False)
-        test = [test[place] for place in sorted(places)]
-    return Rows(parts["train"], parts["validation"], test, tuple(rejected), shared)
+    places = np.arange(len(parts["test"]))
+    if limit is not None and len(places) > limit:
+        places = np.sort(np.random.default_rng(seed).choice(len(places), limit, replace=False))
+    test = [parts["test"][place] for place in places]
+    records = [example.record for example in test]
+    if clusters == SEARCHED:
+        units = searched_clusters(records)
+    else:
+        units = numbered(named_units[place] for place in places) if clusters else proteins(records)
+    known = [one.chains for one in records_of(parts["train"])]
+    wanted = bool(known) and (can_search() if audit == "auto" else audit)
+    found_near = audit_rows([one.chains for one in records], known) if wanted else None
+    return Rows(parts["train"], parts["validation"], test, tuple(rejected), shared, tuple(units), found_near)
 
 
 def _examples(
-    source: Source, task: Task, split: Split, root: str | Path, rejected: list[Failure]
+    source: Source, task: Task, split: Split, root: str | Path, rejected: list[Failure], judged: bool = False
 ) -> list[Example]:
+    parse = parse_truth(task.codec) if judged else None
     try:
-        return read_source(source, task, split, root=root, on_error="collect", failures=rejected)
+        return read_source(source, task, split, root=root, on_error="collect", failures=rejected, parse=parse)
     except TaskError as error:
         if error.code != "task.no_data":
             raise
@@ -172,11 +239,14 @@ class _Judging:
 
     predictor: Predictor
     baselines: tuple[Baseline, ...]
+    fitting: Fitting
     greedy: bool
-    seed: int
     resamples: int
     level: float
     long: LengthPolicy
+    bands: tuple[Division, ...]
+    hierarchies: Mapping[str, Hierarchy]
+    clusters: str | None
 
     def judge(self, task: Task, sources: Sequence[Source], rows: Rows, advance: Advance) -> TaskResult:
         ours = self._ask(task, rows.test)
@@ -187,8 +257,9 @@ class _Judging:
             same = task.codec.asks in ("first", "greedy")
             answers["greedy"] = ours if same else self._ask(task, rows.test, "greedy")
             advance(1)
+        given = Learnable(self.predictor, task, rows.train, rows.validation, rows.test)
         for name in self.baselines:
-            found = self._baseline(name, task, rows)
+            found = answers_of(name, given, self.fitting)
             if found is not None:
                 answers[name] = found
             advance(1)
@@ -202,16 +273,6 @@ class _Judging:
         records = [example.record for example in examples]
         return list(self.predictor.stream(records, [task.name], long=self.long, readout=readout))
 
-    def _baseline(self, name: Baseline, task: Task, rows: Rows) -> list[Prediction] | None:
-        if not rows.train:
-            log.warning("task %s: no training rows, so no baseline %s", task.name, name)
-            return None
-        if name == "majority":
-            return majority(task, rows.train, [example.record for example in rows.test])
-        if not has_head(task):
-            return None
-        return head_baseline(self.predictor, task, rows.train, rows.validation, rows.test, seed=self.seed)
-
     def _result(
         self,
         task: Task,
@@ -222,25 +283,24 @@ class _Judging:
         truths = [example.answer for example in rows.test]
         records = [example.record for example in rows.test]
         names = metrics_of(task)
+        tree = self.hierarchies.get(task.name)
+        tree = tree and tree.among(labels_of(task.codec))
         judged = {
-            method: collect(task, truths, predictions, records) for method, predictions in answers.items()
-        }
-        resampled: dict[str, Resampled] = {}
-        for method, predictions in answers.items():
-            # What is the same as ours has the same value in every resample.
-            same = method != "protscribe" and predictions is answers["protscribe"]
-            resampled[method] = (
-                resampled["protscribe"]
-                if same
-                else resample(names[0], judged[method], resamples=self.resamples, seed=self.seed)
-            )
-        methods = {
-            method: MethodResult(
-                scores=evaluate_task(task, truths, predictions, records),
-                main=resampled[method].interval(self.level),
-            )
+            method: collect(task, truths, predictions, records, tree)
             for method, predictions in answers.items()
         }
+        draw: dict[str, Any] = {"resamples": self.resamples, "seed": self.fitting.seed}
+        resampled: dict[str, Resampled] = {}
+        methods: dict[str, MethodResult] = {}
+        for method, predictions in answers.items():
+            if method != "protscribe" and predictions is answers["protscribe"]:
+                # What is the same as ours has the same value in every resample.
+                resampled[method], methods[method] = resampled["protscribe"], methods["protscribe"]
+                continue
+            resampled[method] = resample(names[0], judged[method], groups=rows.units, **draw)
+            methods[method] = MethodResult(
+                scores=score(judged[method]), main=resampled[method].interval(self.level)
+            )
         ours = resampled["protscribe"]
         higher = METRICS[names[0]].higher
         gains = {
@@ -248,6 +308,10 @@ class _Judging:
             for method, other in resampled.items()
             if method != "protscribe"
         }
+        divisions, left_out = find_bands(self.bands, rows.train, rows.test, task.codec.kind, rows.audit)
+        bands = judge_bands(
+            divisions, names[0], judged, "protscribe", level=self.level, groups=rows.units, **draw
+        )
         return TaskResult(
             task=task,
             sources=tuple(source.name for source in sources),
@@ -260,4 +324,11 @@ class _Judging:
             shared=rows.shared,
             examples=tuple(rows.test),
             predictions=tuple(answers["protscribe"]),
+            unwritten=sum(not is_written(task.codec, one.answer, one.record) for one in rows.test),
+            units=max(rows.units) + 1,
+            drawn="clusters" if self.clusters else "proteins",
+            bands=bands,
+            breakdown=break_down(judged["protscribe"]),
+            remarks=tuple(left_out),
+            audit=rows.audit,
         )

@@ -119,3 +119,17 @@ def residue_features(
             states_LD = np.hstack([states_LD, np.tile(conditions, (len(states_LD), 1))])
         rows.append((record, states_LD))
     return rows
+
+
+@dataclass(frozen=True)
+class StateFeatures:
+    """Features of a task's proteins from frozen encoder states."""
+
+    task: Task
+    states: States
+
+    def pooled(self, records: Sequence[ProteinRecord]) -> Floats:
+        return pooled_features(self.task, self.states, records)
+
+    def residues(self, records: Sequence[ProteinRecord], chain: int) -> ResidueFeatures:
+        return residue_features(self.task, self.states, records, chain)
