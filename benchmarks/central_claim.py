@@ -117,7 +117,7 @@ def ask_decoder(question: Question, seed: int, greedy: bool) -> dict[str, Answer
     bundle = RUNS / f"{asked.name}_{seed}" / "bundle"
     if not bundle.is_dir():
         status = protscribe([
-            "train", "--config-dir", str(RUNS / "configs"), "experiment=central_claim",
+            "train", "--config-dir", str(RUNS / "configs"), "experiment=central_claim", "mixture=null",
             f"task={question.task.name}", f"source={asked.name}", f"name={RUNS.name}/{asked.name}_{seed}",
             f"seed={seed}", f"trainer.max_epochs={asked.passes}", "data.on_error=collect",
         ])  # fmt: skip
