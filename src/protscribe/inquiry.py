@@ -14,6 +14,7 @@ from protscribe.data.batch import Batch
 from protscribe.data.collate import Collator, Question
 from protscribe.data.lengths import LengthPolicy, apply_length_policy
 from protscribe.data.lexicon import Lexicon
+from protscribe.deadline import OutOfTime, deadline
 from protscribe.errors import ConfigError, DeviceError, ProtscribeError, TaskError, TrainingError, Where
 from protscribe.generation.ahead import Encoded, Ready, one_ahead
 from protscribe.generation.answering import Answered, Asking, Way, answer
@@ -31,12 +32,18 @@ from protscribe.planning import (
 )
 from protscribe.records import Failure, Prediction, ProteinRecord
 from protscribe.task import Task
+from protscribe.trust import Trust
+from protscribe.trust.conformal import check_coverage, guarantee
 
 Outcome = Prediction | Refused | Failure
 
 
 PROBABILITIES = ("probabilities", "standard_error", "draws", "quantiles")
 """What a reading says of probabilities."""
+
+ABSTAINED = "abstained"
+"""In a prediction's status: its score is below what was asked for."""
+NOTHING_KNOWN = Trust()
 
 
 class Asked(NamedTuple):
@@ -63,18 +70,36 @@ class Settings:
 
     ``long``: what happens to proteins beyond the encoder's limit. ``readout``: ``"risk"`` or ``"greedy"`` for all tasks,
     ``None`` for each task's own. ``batch_residues``: residues answered side by side, padding included. ``probabilities``:
-    ask for those of greedy answers too.
+    ask for those of greedy answers too. ``calibrated``: whether probabilities go through the bundle's calibrations.
+    ``coverage``: of the guarantee that is wanted beside each answer. ``abstain_below``: scores (0..1) below it are marked.
+    ``record_seconds``: a record that takes longer is rejected.
     """
 
     long: LengthPolicy = "error"
     readout: Way | None = None
     batch_residues: int = 2048
     probabilities: bool = False
+    calibrated: bool = True
+    coverage: float | None = None
+    abstain_below: float | None = None
+    record_seconds: float | None = None
 
     def __post_init__(self) -> None:
         check_budget(self.batch_residues)
         if self.readout not in (None, "risk", "greedy"):
             raise ConfigError("config.value", f"readout must be 'risk' or 'greedy', got {self.readout!r}")
+        if self.record_seconds is not None and not self.record_seconds > 0:
+            raise ConfigError("config.value", f"record_seconds must be above 0, got {self.record_seconds!r}")
+        if self.abstain_below is not None and not 0 <= self.abstain_below <= 1:
+            raise ConfigError("config.value", f"abstain_below is a score, 0 to 1, got {self.abstain_below!r}")
+        if self.coverage is not None and not self.calibrated:
+            said = "guarantees were fitted on calibrated probabilities: leave calibrated=false out"
+            raise ConfigError("config.value", said)
+
+    @property
+    def beside(self) -> bool:
+        """Whether the usual evidence is wanted beside greedy answers too."""
+        return self.probabilities or self.coverage is not None
 
 
 @dataclass(frozen=True)
@@ -89,6 +114,7 @@ class Inquiry:
     limit: int | None
     asking: Asking
     settings: Settings
+    trust: Mapping[str, Trust]
 
     def outcomes(
         self, items: Iterable[ProteinRecord | Failure], tasks: Sequence[Task], *, all_of_them: bool
@@ -113,6 +139,7 @@ class Inquiry:
 
     def evidence(self, records: Sequence[ProteinRecord], task: Task) -> list[Answered]:
         """What the model says about each record, before an answer is read from it. Raises at a record that cannot be asked."""
+        trust = self._trust(task)
         slots: list[Outcome | None] = []
         units = [self._ask_of(record, [task], True, slots) for record in records]
         for slot in slots:
@@ -123,7 +150,7 @@ class Inquiry:
             if isinstance(answered, ProtscribeError):
                 raise answered
             assert isinstance(answered, Answered)
-            found[place] = answered
+            found[place] = answered._replace(evidence=trust.calibrated(answered.evidence))
         return [found[place] for place in range(len(records))]
 
     # From records to questions
@@ -168,8 +195,17 @@ class Inquiry:
         record, task, _ = asked.question
         greedy = self._way(task) == "greedy"
         yield answer_tokens(task, record, greedy)
-        if greedy and self.settings.probabilities:
+        if greedy and self.settings.beside:
             yield answer_tokens(task, record, False)
+
+    def check(self, tasks: Sequence[Task]) -> None:
+        """Raises :class:`~protscribe.errors.ConfigError` for a coverage that a task's held-out rows do not give."""
+        if self.settings.coverage is not None:
+            for task in tasks:
+                check_coverage(task, self._trust(task).conformal, self.settings.coverage)
+
+    def _trust(self, task: Task) -> Trust:
+        return self.trust.get(task.name, NOTHING_KNOWN) if self.settings.calibrated else NOTHING_KNOWN
 
     def _way(self, task: Task) -> Way:
         return self.settings.readout or self.readouts.get(task.name, Readout()).way
@@ -202,18 +238,22 @@ class Inquiry:
         return task.name, task.prompt(record)
 
     def _asked(self, asked: list[Asked], sizes: list[int], ready: Ready | None = None) -> list[Answer]:
-        """Answers of a batch; where memory does not suffice, of its halves, cut between records while there are several."""
+        """Answers of a batch; where memory or time does not suffice, of its halves, cut between records while there are
+        several."""
+        limit = self.settings.record_seconds
         try:
-            return self._answers(asked, *(self._encode(asked) if ready is None else ready()))
+            with deadline(None if limit is None else limit * len(sizes)):
+                return self._answers(asked, *(self._encode(asked) if ready is None else ready()))
         except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
+            late = isinstance(error, OutOfTime)
+            if not late and not is_out_of_memory(error):
                 raise
             reason = str(error).splitlines()[0] if str(error) else "out of memory"
         # Outside of the handler, whose traceback would keep the failed batch's tensors alive.
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         if len(asked) == 1:
-            return [_no_memory(asked[0], reason)]
+            return [_no_time(asked[0], limit) if late else _no_memory(asked[0], reason)]
         sizes = sizes if len(sizes) > 1 else [1] * len(asked)
         half = len(sizes) // 2
         cut = sum(sizes[:half])
@@ -231,7 +271,7 @@ class Inquiry:
 
     def _beside(self, asked: list[Asked]) -> list[int]:
         """The places of greedy answers whose probabilities are asked for beside."""
-        if not self.settings.probabilities:
+        if not self.settings.beside:
             return []
         return [
             place
@@ -267,19 +307,31 @@ class Inquiry:
         if not _is_finite(answered):
             message = f"the model's scores for task {task.name!r} are not finite; its weights or its precision are at fault"
             return Refused(TrainingError("predict.not_finite", message, _where(record)), record, task.name)
-        readout = self.readouts.get(task.name, Readout())
-        reading = task.codec.read(answered.evidence, task.arrange(record), readout)
+        readout, arranged = self.readouts.get(task.name, Readout()), task.arrange(record)
+        trust, status = self._trust(task), asked.status
+        reading = usual = task.codec.read(trust.calibrated(answered.evidence), arranged, readout)
         if isinstance(answered, Beside):
-            beside = task.codec.read(answered.beside, task.arrange(record), readout)
+            usual = beside = task.codec.read(trust.calibrated(answered.beside), arranged, readout)
             kept = {name: getattr(beside, name) for name in PROBABILITIES}
             reading = replace(reading, **kept)
+        calibrated = trust.calibration is not None and reading.probabilities is not None
+        if calibrated and not isinstance(answered.evidence, Greedy):
+            reading = replace(reading, score_meaning=f"{reading.score_meaning}, calibrated")
+        promised, coverage, least = None, self.settings.coverage, self.settings.abstain_below
+        if least is not None and reading.score < least:
+            status = ABSTAINED if status == "ok" else f"{status};{ABSTAINED}"
+        if coverage is not None:
+            assert trust.conformal is not None, "a coverage is checked before questions are asked"
+            promised = guarantee(task, arranged, usual, trust.conformal, coverage)
         return task.prediction(
             record,
             reading,
             off_grammar=answered.off_grammar,
             readout="greedy" if isinstance(answered.evidence, Greedy) else "risk",
-            status=asked.status,
+            status=status,
             chain=chain_named(task),
+            calibrated=calibrated,
+            guarantee=promised,
         )
 
 
@@ -324,6 +376,15 @@ def _no_memory(asked: Asked, reason: str) -> DeviceError:
         f"use another device, fewer draws, or long=truncate or window ({reason})"
     )
     return DeviceError("device.oom", message, _where(record))
+
+
+def _no_time(asked: Asked, limit: float | None) -> DeviceError:
+    record, task, _ = asked.question
+    message = (
+        f"task {task.name!r} about {'+'.join(map(str, record.lengths))} residues took longer than record_seconds={limit}; "
+        "give more, or long=truncate or window"
+    )
+    return DeviceError("predict.time_limit", message, _where(record))
 
 
 def _is_finite(answered: Answered | Beside) -> bool:

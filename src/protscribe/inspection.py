@@ -20,6 +20,7 @@ from rich.text import Text
 from protscribe.codecs.protocol import Readout
 from protscribe.errors import CheckpointError, TaskError, Where, nearest
 from protscribe.task import Task
+from protscribe.trust import CELLS, Trust
 from protscribe.vocabulary import Vocabulary
 
 WIDTH = 200
@@ -43,9 +44,11 @@ def describe_bundle(
         tasks = [Task.from_plain(plain, "a task of this bundle") for plain in read_plain(folder / TASKS)]
         vocabulary = Vocabulary.from_json(read_plain(folder / VOCABULARY))
         readouts = {task.name: Readout(**manifest["readouts"][task.name]) for task in tasks}
+        trust = {name: Trust.from_plain(plain) for name, plain in manifest.get("trust", {}).items()}
         return Group(
             _headline(folder, manifest),
             tasks_table(tasks, readouts),
+            *([_trust_table(trust)] if trust else []),
             _vocabulary_table(vocabulary, manifest),
             _networks_table(manifest, folder),
             _pairs_table("provenance", _flat(manifest["provenance"])),
@@ -126,6 +129,14 @@ def show(described: RenderableType, file: TextIO | None = None) -> None:
 def _headline(folder: Path, manifest: Mapping[str, Any]) -> Text:
     told = f"format {manifest['format']}, written {manifest['created']} by protscribe {manifest['library']}"
     return Text(f"{folder}\n{told}")
+
+
+def _trust_table(trust: Mapping[str, Trust]) -> Table:
+    """What held-out rows said: how probabilities are calibrated, and which coverages can be asked for."""
+    table = _table("trust", ("task", *CELLS))
+    for name, known in trust.items():
+        _add(table, name, *known.cells())
+    return table
 
 
 def _vocabulary_table(vocabulary: Vocabulary, manifest: Mapping[str, Any]) -> Table:

@@ -29,6 +29,8 @@ WIDE = ("id", "task", "prediction", "score", "score_meaning", "status")
 RANKED = ("rank", "log_probability")
 INTERVAL = ("lower", "upper", "unit")
 REST = ("readout", "residues_used", "residues_given", "off_grammar")
+GUARANTEED = ("guarantee", "guarantee_lower", "guarantee_upper", "guarantee_level", "guarantee_rows")
+"""Columns of wide tables where a coverage was asked for."""
 TIDY = ("id", "task", "position", "residue", "label", "score")
 
 
@@ -111,6 +113,21 @@ def _item(kind: str, item: Any) -> str:
     return f"{item[0]}-{item[1]}" if kind == "residue_pairs" else str(item)
 
 
+def guarantee_text(prediction: Prediction) -> str | None:
+    """A guarantee as a table's cell; ``None`` where there is none, and of numbers, which have columns of their own.
+
+    Members with ``;`` between them; of labels of residues one field a residue, in which labels of several characters stand
+    apart with ``|``.
+    """
+    promised = prediction.guarantee
+    if promised is None or prediction.kind == "number":
+        return None
+    if prediction.kind in ("residue_labels", "segments"):
+        between = "" if prediction.kind == "residue_labels" else "|"
+        return ";".join(between.join(labels) for labels in promised.value)
+    return answer_text(prediction.kind, promised.value)
+
+
 def number_text(number: float | None) -> str:
     """A number to nine significant digits, ``""`` for none."""
     return "" if number is None else f"{number:.9g}"
@@ -154,6 +171,8 @@ def prediction_html(prediction: Prediction) -> str:
     rows.append(("score", f"{prediction.score:.3g} ({prediction.score_meaning})"))
     if prediction.status != "ok":
         rows.append(("status", prediction.status))
+    if prediction.guarantee is not None:
+        rows.append(_promise(prediction))
     likeliest = _likeliest(prediction)
     if likeliest:
         drawn = "" if prediction.draws is None else f" (from {prediction.draws} drawn answers)"
@@ -161,6 +180,20 @@ def prediction_html(prediction: Prediction) -> str:
     cells = "".join(f"<tr><th>{_escape(name)}</th><td>{_escape(text)}</td></tr>" for name, text in rows)
     others = prediction.alternatives._repr_html_() if prediction.alternatives else ""
     return f"<table>{cells}</table>{_blocks(prediction)}{others}"
+
+
+def _promise(prediction: Prediction, most: int = 200) -> tuple[str, str]:
+    promised = prediction.guarantee
+    assert promised is not None
+    text = guarantee_text(prediction)
+    if text is None:
+        unit = f" {prediction.unit}" if prediction.unit else ""
+        text = f"{promised.value[0]:.4g} to {promised.value[1]:.4g}{unit}"
+    cut = text if len(text) <= most else f"{text[:most]}..."
+    return (
+        f"{promised.level:.0%} guarantee",
+        f"{cut} ({promised.meaning}; {promised.rows:,} held-out proteins)",
+    )
 
 
 def _likeliest(prediction: Prediction, most: int = 6) -> str:
@@ -213,6 +246,11 @@ def wide_row(prediction: Prediction) -> dict[str, Any]:
         "residues_given": ";".join(map(str, record.original_lengths or record.lengths)),
         "off_grammar": prediction.off_grammar,
     }
+    if (promised := prediction.guarantee) is not None:
+        row |= {"guarantee_level": promised.level, "guarantee_rows": promised.rows}
+        row["guarantee"] = guarantee_text(prediction)
+        if prediction.kind == "number":
+            row["guarantee_lower"], row["guarantee_upper"] = promised.value
     chances = prediction.probabilities
     if prediction.kind in CLASS_KINDS and chances is not None and len(chances) <= MOST_LABEL_COLUMNS:
         row |= {f"p_{label}": chance for label, chance in chances.items()}
@@ -294,7 +332,8 @@ class PredictionSet(Sequence[Prediction]):
         rows = [row for prediction in self for row in wide_rows_of(prediction)]
         interval = INTERVAL if any(one.kind == "number" for one in self) else ()
         ranked = RANKED if any(map(is_ranked, self)) else ()
-        known = (*WIDE, *ranked, *interval, *REST)
+        promised = GUARANTEED if any(one.guarantee is not None for one in self) else ()
+        known = (*WIDE, *ranked, *interval, *REST, *promised)
         chances = dict.fromkeys(name for row in rows for name in row if name.startswith("p_"))
         return pandas.DataFrame(rows, columns=[*known, *chances])
 

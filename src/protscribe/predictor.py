@@ -35,6 +35,7 @@ from protscribe.shortlist import Candidates, Shortlist, Wish
 
 if TYPE_CHECKING:
     from protscribe.checkpoint import Bundle
+    from protscribe.explanation import Explanation
 
 ON_CPU, ON_GPU = 6144, 32_768
 """Residues of a batch where none are asked for: enough texts side by side that a step's reading of weights is shared. A CPU
@@ -113,6 +114,9 @@ class Predictor:
         long: LengthPolicy = "error",
         readout: Way | None = None,
         probabilities: bool = False,
+        calibrated: bool = True,
+        coverage: float | None = None,
+        abstain_below: float | None = None,
         candidates: Candidates | None = None,
         prefix: Prefix | None = None,
         smiles: str | None = None,
@@ -121,11 +125,16 @@ class Predictor:
         """One answer about one protein: a sequence, a pair ``(a, b)`` of them, a SeqRecord or a ProteinRecord.
 
         ``fields`` are the task's conditioning values (``allele="HLA-A02:01"``) and ``smiles`` its molecule. ``readout``,
-        ``probabilities``, ``candidates`` and ``prefix`` as in :meth:`predict_many`. Raises what that collects.
+        ``probabilities``, ``calibrated``, ``coverage``, ``abstain_below``, ``candidates`` and ``prefix`` as in
+        :meth:`predict_many`. Raises what that collects.
         """
         record = self._record(protein, task, smiles, fields)
         wish = Wish(prefix=prefix, candidates=candidates)
-        return self._one(record, task, self._settings(long, readout, probabilities=probabilities), wish)
+        settings = self._settings(
+            long, readout,
+            probabilities=probabilities, calibrated=calibrated, coverage=coverage, abstain_below=abstain_below,
+        )  # fmt: skip
+        return self._one(record, task, settings, wish)
 
     def n_best(
         self,
@@ -171,6 +180,29 @@ class Predictor:
         """
         return self._many(inputs, tasks, Wish(n, search, prefix), **how)
 
+    def explain(
+        self,
+        protein: Any,
+        task: str,
+        *,
+        about: str | int | None = None,
+        window: int = 5,
+        step: int | None = None,
+        long: LengthPolicy = "error",
+        smiles: str | None = None,
+        **fields: str,
+    ) -> Explanation:
+        """What the answer about one protein rests on, as far as one can look: attention, and what hiding residues does.
+
+        The answer is that of least risk, as :meth:`predict` gives it with ``readout="risk"``. ``about``, ``window``, ``step`` and
+        errors as in :func:`protscribe.explanation.explain`, which says how much this means. Costs one encoding a window.
+        """
+        from protscribe.explanation import explain
+
+        record = self._record(protein, task, smiles, fields)
+        inquiry = self._inquiry(self._settings(long, "risk"))
+        return explain(inquiry, record, self.tasks[task], about=about, window=window, step=step)
+
     def _record(
         self, protein: Any, task: str, smiles: str | None, fields: Mapping[str, str]
     ) -> ProteinRecord:
@@ -201,6 +233,9 @@ class Predictor:
         long: LengthPolicy = "error",
         readout: Way | None = None,
         probabilities: bool = False,
+        calibrated: bool = True,
+        coverage: float | None = None,
+        abstain_below: float | None = None,
         candidates: Candidates | None = None,
         prefix: Prefix | None = None,
         batch_residues: int | None = None,
@@ -220,6 +255,10 @@ class Predictor:
         readout: ``"risk"`` or ``"greedy"`` for all tasks; ``None`` takes each task's own, chosen on validation data.
         probabilities: give those of greedy answers too, which costs a further pass; answers of least risk have them in any
             case (see :class:`~protscribe.records.Prediction`).
+        calibrated: whether probabilities go through the calibrations that the bundle may have, as its thresholds expect.
+        coverage: 0.9, say: beside each answer a ``guarantee``, a set or an interval that holds the truth that often on average
+            over proteins like the held-out ones; :mod:`protscribe.trust.conformal` says exactly what, and the errors.
+        abstain_below: answers whose score is below it get the status ``"abstained"``; none is left out.
         candidates: answers to choose among, of one task: a list for all records, or ``{id: list}``, each written as in a table
             or as a value. The most probable one is the answer, ``probabilities`` are shares among them, ``alternatives`` hold
             the absolute ones.
@@ -232,6 +271,7 @@ class Predictor:
             inputs, tasks, Wish(prefix=prefix, candidates=candidates),
             on_error=on_error, long=long, readout=readout, probabilities=probabilities, batch_residues=batch_residues,
             progress=progress, columns=columns, options=options,
+            calibrated=calibrated, coverage=coverage, abstain_below=abstain_below,
         )  # fmt: skip
 
     def _many(
@@ -273,14 +313,16 @@ class Predictor:
         batch_residues: int | None = None,
         on_error: OnError = "collect",
         wish: Wish | None = None,
+        **trusted: Any,
     ) -> Iterator[Prediction | Failure]:
         """Answers in input order, in memory bounded by a chunk of some thousand records; failures of ``records`` pass through.
 
         ``records`` are cleaned ones, as readers give them; the keywords are those of :meth:`predict_many`, and ``wish`` is
-        what is wished for beyond usual answers.
+        what is wished for beyond usual answers; ``trusted`` are ``calibrated``, ``coverage``, ``abstain_below`` and
+        ``record_seconds``.
         """
         items = records.outcomes() if isinstance(records, Reading) else records
-        settings = self._settings(long, readout, batch_residues, probabilities)
+        settings = self._settings(long, readout, batch_residues, probabilities, **trusted)
         for outcome in self._outcomes(items, tasks, settings, wish or Wish()):
             if isinstance(outcome, Refused):
                 if on_error == "raise":
@@ -297,12 +339,15 @@ class Predictor:
         *,
         long: LengthPolicy = "window",
         batch_residues: int | None = None,
+        calibrated: bool = True,
     ) -> list[Answered]:
         """What the model says about each record before an answer is read from it, for choosing readouts.
 
-        Raises at the first record that cannot be asked.
+        Its probabilities are calibrated where the bundle can and ``calibrated`` is true. Raises at the first record that cannot
+        be asked.
         """
-        return self._inquiry(self._settings(long, way, batch_residues)).evidence(records, self.tasks[task])
+        settings = self._settings(long, way, batch_residues, calibrated=calibrated)
+        return self._inquiry(settings).evidence(records, self.tasks[task])
 
     def _outcomes(
         self,
@@ -316,7 +361,13 @@ class Predictor:
         )
         chosen = [self.tasks[name] for name in names]
         wish.check(chosen, settings.readout, settings.probabilities)
+        if wish and (settings.coverage is not None or settings.abstain_below is not None):
+            raise ConfigError(
+                "config.value",
+                "coverage and abstain_below are about usual answers: give neither prefix, candidates nor n_best with them",
+            )
         inquiry = self._inquiry(settings, wish)
+        inquiry.check(chosen)
         return inquiry.outcomes(items, chosen, all_of_them=tasks is not None)
 
     def _settings(
@@ -325,9 +376,11 @@ class Predictor:
         readout: Way | None,
         batch_residues: int | None = None,
         probabilities: bool = False,
+        **trusted: Any,
     ) -> Settings:
         usual = ON_CPU if self.device.type == "cpu" else ON_GPU
-        return Settings(long, readout, usual if batch_residues is None else batch_residues, probabilities)
+        residues = usual if batch_residues is None else batch_residues
+        return Settings(long, readout, residues, probabilities, **trusted)
 
     def _inquiry(self, settings: Settings, wish: Wish | None = None) -> Inquiry:
         parts: dict[str, Any] = {
@@ -339,6 +392,7 @@ class Predictor:
             "limit": self.limit,
             "asking": self.asking,
             "settings": settings,
+            "trust": self.bundle.trust,
         }
         return Shortlist(**parts, wish=wish) if wish else Inquiry(**parts)
 

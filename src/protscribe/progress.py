@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 log = logging.getLogger(__name__)
 
-EVERY = 30.0
+EVERY = 60.0
 """Seconds between two lines in the log."""
 
 Advance = Callable[[int], None]
@@ -43,10 +43,16 @@ def _bar(console: object, what: str, total: int | None, unit: str) -> Iterator[A
         BarColumn,
         MofNCompleteColumn,
         Progress,
+        ProgressColumn,
+        Task,
         TextColumn,
         TimeElapsedColumn,
         TimeRemainingColumn,
     )
+
+    class Speed(ProgressColumn):
+        def render(self, task: Task) -> str:
+            return f"{task.finished_speed or task.speed or 0:.1f}/s"
 
     assert isinstance(console, Console)
     columns = (
@@ -54,6 +60,7 @@ def _bar(console: object, what: str, total: int | None, unit: str) -> Iterator[A
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn(unit),
+        Speed(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
@@ -68,7 +75,9 @@ def _lines(what: str, total: int | None, unit: str) -> Iterator[Advance]:
 
     def tell(now: float) -> None:
         of = f" of {total}" if total is not None else ""
-        log.info("%s: %d%s %s in %.0f s", what, done, of, unit, now - began)
+        rate = done / (now - began) if now > began else 0.0
+        left = f", {(total - done) / rate:.0f} s left" if total is not None and rate and done < total else ""
+        log.info("%s: %d%s %s in %.0f s, %.1f %s/s%s", what, done, of, unit, now - began, rate, unit, left)
 
     def advance(count: int) -> None:
         nonlocal done, told

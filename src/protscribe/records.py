@@ -40,6 +40,22 @@ class ProteinRecord:
 
 
 @dataclass(frozen=True)
+class Guarantee:
+    """An answer that was widened until it is missed seldom enough; see :mod:`protscribe.trust.conformal`.
+
+    ``value`` is by kind of answer: ``category``, ``category_set`` and ``category_path`` a tuple of classes, labels or nodes;
+    ``number`` (lower, upper) in the task's unit; ``residue_set`` a tuple of 1-based positions, ``residue_pairs`` of pairs of
+    them; ``residue_labels`` and ``segments`` a tuple of labels for each residue. It may be empty. ``level`` is the coverage
+    asked for, ``rows`` how many held-out proteins vouch for it, and ``meaning`` what exactly holds, for proteins like those.
+    """
+
+    value: Any
+    level: float
+    rows: int
+    meaning: str
+
+
+@dataclass(frozen=True)
 class Prediction:
     """One typed answer.
 
@@ -56,7 +72,9 @@ class Prediction:
     both are ``None`` where probabilities are exact. ``alternatives`` are the other answers that were asked for, best first.
     ``chain`` is the chain (1 or 2) whose residues the answer labels or names, of pairs of residues the second one's;
     ``None`` where it names none. ``status`` is ``"ok"``, or says what to bear in mind: ``"truncated"``,
-    ``"condition_unknown"``, joined by ``;`` where both hold.
+    ``"condition_unknown"``, ``"abstained"`` (the score is below what was asked for), ``"escalated"`` (a cascade's larger model
+    answered), joined by ``;`` where several hold. ``calibrated`` says that the probabilities went through the bundle's
+    calibration; ``guarantee`` is the answer with the coverage that was asked for, if one was.
     """
 
     id: str
@@ -79,6 +97,13 @@ class Prediction:
     draws: int | None = None
     quantiles: Mapping[float, float] | None = None
     alternatives: Any = ()
+    calibrated: bool = False
+    guarantee: Guarantee | None = None
+
+    @property
+    def abstained(self) -> bool:
+        """Whether the score is below the threshold that was asked for: better not rely on it."""
+        return "abstained" in self.status.split(";")
 
     def __repr__(self) -> str:
         from protscribe.predictions import summary

@@ -20,6 +20,8 @@ examples:
   protscribe train experiment=demo
   protscribe train bundle=runs/demo/bundle +task=secondary_structure_3 +source=mine.csv grow=symbols
   protscribe predict bundle=runs/demo/bundle input=my.fasta tasks=[solubility] output=answers.csv
+  protscribe predict bundle=runs/demo/bundle input=proteome.fasta.gz output=answers/ shards=64
+  protscribe merge answers/ output=all.parquet
   protscribe evaluate bundle=runs/demo/bundle source=solubility
   protscribe inspect bundle=runs/demo/bundle
 
@@ -43,8 +45,13 @@ TEXTS = ("prefix",)
 """Keys whose value is a text whatever it looks like: 3.10 is no number there."""
 
 
+OPTIONS = {"--dry-run": "dry_run=true"}
+"""Options that are keys."""
+
+
 def full_key(argument: str) -> str:
     """An override with its key written as the configuration has it, and its value as Hydra reads it."""
+    argument = OPTIONS.get(argument, argument)
     key, equals, value = argument.partition("=")
     if (
         key in TEXTS

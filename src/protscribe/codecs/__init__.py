@@ -32,6 +32,10 @@ _CLASSES: tuple[type[Codec], ...] = (
 
 KINDS: dict[str, type[Any]] = {codec.kind: codec for codec in _CLASSES}
 
+LATER = {"residue_set": (("written", "pointers"),)}
+"""Keywords that came when bundles had been written already, with what they are without: a bundle that needs none of them can
+be read by the libraries of then."""
+
 
 def codec_from_plain(plain: Mapping[str, Any], origin: str = "codec") -> Codec:
     """A codec from ``{"kind": ..., its keywords}``. Lists become tuples; unknown kinds and keywords are errors."""
@@ -53,9 +57,11 @@ def codec_from_plain(plain: Mapping[str, Any], origin: str = "codec") -> Codec:
 
 
 def codec_to_plain(codec: Codec) -> dict[str, Any]:
-    """The inverse of :func:`codec_from_plain`."""
+    """The inverse of :func:`codec_from_plain`. What :data:`LATER` names is left out where it says nothing new."""
     fields = dataclasses.fields(codec)  # type: ignore[arg-type]
-    return {"kind": codec.kind, **{field.name: _thawed(getattr(codec, field.name)) for field in fields}}
+    plain = {field.name: _thawed(getattr(codec, field.name)) for field in fields}
+    told = {name: value for name, value in plain.items() if (name, value) not in LATER.get(codec.kind, ())}
+    return {"kind": codec.kind, **told}
 
 
 def _frozen(value: Any) -> Any:

@@ -12,15 +12,26 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from protscribe.data.files import BYTE_ORDER_MARK, Line, lines_of, refuse_foreign_text, suffix_of
-from protscribe.data.reading import Counts, Parsed, ReadOptions, Rejected, check_id, clean_chain, too_long
+from protscribe.data.reading import (
+    Counts,
+    Parsed,
+    Part,
+    ReadOptions,
+    Rejected,
+    check_id,
+    clean_chain,
+    too_long,
+)
 from protscribe.errors import SequenceError, Where
 from protscribe.records import ProteinRecord
 
 
 def parse_fasta(
-    stream: io.BufferedReader, file: str, options: ReadOptions, counts: Counts
+    stream: io.BufferedReader, file: str, options: ReadOptions, counts: Counts, part: Part | None = None
 ) -> Iterator[Parsed]:
     """The records of a FASTA stream, bad ones as :class:`~protscribe.data.reading.Rejected`.
+
+    With a ``part``, the stream begins where that does, and its records alone are read.
 
     Raises :class:`~protscribe.errors.SequenceError` for what concerns the whole file: ``fasta.empty``,
     ``fasta.no_header``, ``fasta.is_fastq``, ``fasta.format``.
@@ -30,14 +41,18 @@ def parse_fasta(
             "fasta.format", "this is an alignment; write its sequences as FASTA without gaps", Where(file)
         )
     entry: _Entry | None = None
-    ordinal = 0
+    ordinal, lines, stop = (0, 0, None) if part is None else (part.first, part.lines, part.stop)
     for line in lines_of(stream, max_line_bytes=options.max_line_bytes):
+        if lines:
+            line = line._replace(number=line.number + lines)
         if line.content.startswith(BYTE_ORDER_MARK + b">"):
             # Joined files keep the mark of each part.
             line = line._replace(content=line.content.removeprefix(BYTE_ORDER_MARK))
         if line.content.startswith(b">"):
             if entry is not None:
                 yield entry.finish(counts)
+            if ordinal == stop:
+                return
             entry = _Entry.begin(line, file, ordinal, options, counts)
             ordinal += 1
         elif entry is not None:

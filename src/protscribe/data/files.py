@@ -87,19 +87,20 @@ def _check_stamp(path: str, before: Stamp, status: os.stat_result) -> None:
 
 @contextmanager
 def open_bytes(
-    path: str | Path, *, max_bytes: int, stamp: Stamp | None = None
+    path: str | Path, *, max_bytes: int, stamp: Stamp | None = None, offset: int = 0
 ) -> Iterator[io.BufferedReader]:
     """A file's content as a buffered stream of bytes, decompressed where it is gzip; ``"-"`` is standard input.
 
     ``stamp`` is held against the file before reading, and the file against itself afterwards
-    (``input.changed``). At most ``max_bytes`` of decompressed content are read (``gzip.too_large``). Raises
+    (``input.changed``). The stream begins ``offset`` bytes into the decompressed content. At most ``max_bytes`` of
+    decompressed content are read (``gzip.too_large``). Raises
     :class:`~protscribe.errors.InputError` with ``input.not_found``, ``input.not_regular``,
     ``input.unreadable``, ``input.compression``, ``text.encoding`` or, while reading, ``gzip.truncated`` and
     ``gzip.corrupt``.
     """
     name = str(path)
     if name == STDIN:
-        with _decompressed(sys.stdin.buffer, "standard input", max_bytes) as content:
+        with _decompressed(sys.stdin.buffer, "standard input", max_bytes, 0) as content:
             yield content
         return
     before = Stamp.of(_status(name))
@@ -114,7 +115,7 @@ def open_bytes(
             "input.unreadable", f"cannot be opened: {error.strerror}", Where(file=name)
         ) from None
     with raw:
-        with _decompressed(raw, name, max_bytes) as content:
+        with _decompressed(raw, name, max_bytes, offset) as content:
             yield content
         with suppress(FileNotFoundError):
             _check_stamp(name, before, os.fstat(raw.fileno()))
@@ -122,10 +123,13 @@ def open_bytes(
 
 
 @contextmanager
-def _decompressed(raw: BinaryIO, name: str, max_bytes: int) -> Iterator[io.BufferedReader]:
+def _decompressed(raw: BinaryIO, name: str, max_bytes: int, offset: int) -> Iterator[io.BufferedReader]:
     peeked = _Peeked(raw)
     if not peeked.head.startswith(b"\x1f\x8b"):
         _refuse_foreign_bytes(peeked.head, name)
+        if offset:
+            raw.seek(offset)
+            peeked = _Peeked(raw)
         yield io.BufferedReader(peeked, _CHUNK)
         return
     members = gzip.GzipFile(fileobj=io.BufferedReader(peeked, _CHUNK))
@@ -134,7 +138,10 @@ def _decompressed(raw: BinaryIO, name: str, max_bytes: int) -> Iterator[io.Buffe
         if inner.head.startswith(b"\x1f\x8b"):
             raise InputError("input.compression", "compressed twice; decompress it once", Where(file=name))
         _refuse_foreign_bytes(inner.head, name)
-        yield io.BufferedReader(inner, _CHUNK)
+        content: io.BufferedReader = io.BufferedReader(inner, _CHUNK)
+        while offset and (skipped := content.read(min(offset, _CHUNK))):
+            offset -= len(skipped)
+        yield content
 
 
 class _Peeked(io.RawIOBase):

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from protscribe.data.reading import Counts, Parsed, ReadOptions, Rejected, check_id, clean_chain
+from protscribe.data.reading import Counts, Parsed, Part, ReadOptions, Rejected, check_id, clean_chain
 from protscribe.data.tables import Row, Table, check_text, is_scalar, missing_column
 from protscribe.errors import InputError, ProtscribeError, SequenceError, TableError, Where
 from protscribe.records import ProteinRecord
@@ -169,13 +169,15 @@ def parse_table(
     columns: Mapping[str, str] | None,
     chains: int | None,
     fields: Sequence[str] | None,
+    part: Part | None = None,
 ) -> Iterator[Parsed]:
-    """The records of a table, bad ones as :class:`~protscribe.data.reading.Rejected`."""
+    """The records of a table, or of a part of it, bad ones as :class:`~protscribe.data.reading.Rejected`."""
     if not table.header:
         return
     layout = Layout.of(table, columns, chains=chains, fields=fields)
     reader = RowReader(table, layout, options, counts)
-    for row in table.rows(layout.columns):
+    chosen = None if part is None else range(part.first + 1, part.stop + 1)
+    for row in table.rows(layout.columns, chosen):
         yield reader.read(row)
 
 

@@ -18,6 +18,7 @@ from protscribe.data.reading import (
     Counts,
     OnError,
     Parsed,
+    Part,
     Reading,
     ReadOptions,
     Rejected,
@@ -39,6 +40,7 @@ def read_records(
     fields: Sequence[str] | None = None,
     on_error: OnError = "raise",
     options: ReadOptions = DEFAULTS,
+    part: Part | None = None,
 ) -> Reading:
     """The proteins of a FASTA, CSV, TSV or Parquet file (gzip allowed but for Parquet), streamed in bounded memory.
 
@@ -46,7 +48,7 @@ def read_records(
     ``sequence_a`` and ``sequence_b`` for pairs), ``id`` (else rows are numbered from 1) and ``smiles`` are
     read, and every other column of single values becomes a conditioning field; ``columns`` names other
     columns for these roles, ``fields`` limits which fields are kept, ``chains`` (1 or 2) says what a record
-    must have. Ids are kept exactly.
+    must have. Ids are kept exactly. ``part`` reads some records of an input that was read as a whole before.
 
     Raises, while the result is iterated, :class:`~protscribe.errors.InputError` and its children
     :class:`~protscribe.errors.SequenceError` and :class:`~protscribe.errors.TableError`.
@@ -55,19 +57,23 @@ def read_records(
 
     def parse(counts: Counts) -> Iterator[Parsed]:
         if name != STDIN and Path(name).is_dir():
-            yield from _parse_folder(
-                Path(name), options, counts, columns=columns, chains=chains, fields=fields
-            )
+            table = _folder_table(Path(name), options)
+            yield from parse_table(table, options, counts, **layout, part=part)
             return
-        with open_bytes(name, max_bytes=options.max_decompressed_bytes, stamp=options.stamp) as stream:
-            kind = options.format or format_of(name, stream.peek())
+        offset = 0 if part is None else part.offset
+        limit = options.max_decompressed_bytes
+        with open_bytes(name, max_bytes=limit, stamp=options.stamp, offset=offset) as stream:
+            kind = options.format or ("fasta" if offset else format_of(name, stream.peek()))
             if kind == "fasta":
                 refuse_pair(chains, name)
-                yield from parse_fasta(stream, name, options, counts)
+                yield from parse_fasta(stream, name, options, counts, part)
                 return
             table = _open_table(name, kind, stream, options, counts)
-            yield from parse_table(table, options, counts, columns=columns, chains=chains, fields=fields)
+            yield from parse_table(table, options, counts, **layout, part=part)
 
+    if part is not None:
+        options = replace(options, id_policy="ordinal", nucleotides="accept", allow_empty=True)
+    layout: dict[str, Any] = {"columns": columns, "chains": chains, "fields": fields}
     return Reading(parse, on_error=on_error, options=options, file=name, again=name != STDIN)
 
 
@@ -119,10 +125,6 @@ def _folder_table(folder: Path, options: ReadOptions) -> Table:
         raise InputError("input.format", hint, where)
     take_stamp(folder)
     raise InputError("input.not_regular", "this is a folder without Parquet files", where)
-
-
-def _parse_folder(folder: Path, options: ReadOptions, counts: Counts, **layout: Any) -> Iterator[Parsed]:
-    yield from parse_table(_folder_table(folder, options), options, counts, **layout)
 
 
 def records_from(

@@ -62,6 +62,21 @@ class ReadOptions:
 DEFAULTS = ReadOptions()
 
 
+@dataclass(frozen=True)
+class Part:
+    """A stretch of an input: the records ``first`` to ``stop`` (0-based, ``stop`` not among them).
+
+    Of FASTA, ``offset`` is where the first of them begins, in bytes of the decompressed content, and ``lines`` how many
+    lines stand before it; what is before is then not parsed. What concerns a whole input (repeated ids, nucleotides) is not
+    looked for in a part.
+    """
+
+    first: int
+    stop: int
+    offset: int = 0
+    lines: int = 0
+
+
 class Rejected(NamedTuple):
     """One record that cannot be used, and why."""
 

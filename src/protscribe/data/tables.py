@@ -45,7 +45,7 @@ class Table(Protocol):
     def rows(self, columns: Sequence[str], chosen: Sequence[int] | None = None) -> Iterator[Row]:
         """The cells of ``columns``, in that order; only rows with the ascending ``chosen`` numbers where given.
 
-        A row that cannot be laid out comes in any case.
+        A row that cannot be laid out comes in any case, unless it is outside of a ``range``.
         """
 
 
@@ -85,12 +85,17 @@ class TextTable:
 
     def rows(self, columns: Sequence[str], chosen: Sequence[int] | None = None) -> Iterator[Row]:
         places = [self.header.index(column) for column in columns]
-        wanted = None if chosen is None else set(chosen)
+        part = chosen if isinstance(chosen, range) else None
+        wanted = None if chosen is None else part or set(chosen)
         number = 0
         for line, cells in self._records():
             if line == self._header_line:
                 continue
             number += 1
+            if part is not None and number not in part:
+                if number >= part.stop:
+                    return
+                continue
             if len(cells) != len(self.header):
                 message = f"{len(cells)} cells under a header of {len(self.header)}; quote cells that hold {self._delimiter!r}"
                 where = Where(file=self.name, line=line, row=number)
@@ -156,7 +161,10 @@ class ParquetTable:
 
     def rows(self, columns: Sequence[str], chosen: Sequence[int] | None = None) -> Iterator[Row]:
         start = 0
-        for batch in self._batches(columns):
+        part = chosen if isinstance(chosen, range) else None
+        for start, batch in self._batches(columns, part.start if part else 1):
+            if part is not None and start >= part.stop - 1:
+                return
             numbers: Sequence[int] = range(start + 1, start + batch.num_rows + 1)
             if chosen is not None:
                 numbers = chosen[
@@ -166,10 +174,10 @@ class ParquetTable:
                 rows = batch.take(batch_numbers) if columns else batch
             else:
                 rows = batch
-            start += batch.num_rows
             cells = [self._plain(rows, column) for column in columns]
             for place, number in enumerate(numbers):
                 yield Row(number, None, tuple(column[place] for column in cells))
+            start += batch.num_rows
         if not start and not self.options.allow_empty:
             raise TableError("table.empty", "there is no row in this table", Where(file=self.name))
 
@@ -180,14 +188,26 @@ class ParquetTable:
             where = Where(file=self.name, column=column)
             raise TableError("parquet.corrupt", f"cells that cannot be read: {error}", where) from None
 
-    def _batches(self, columns: Sequence[str]) -> Iterator[pyarrow.RecordBatch]:
+    def _batches(self, columns: Sequence[str], number: int) -> Iterator[tuple[int, pyarrow.RecordBatch]]:
+        """Batches with how many rows stand before each, from the row group on that holds the row ``number``."""
+        before = 0
         for path in self._paths:
             try:
                 # Without pre-buffering, a row group of any size is read page by page.
                 with pyarrow.parquet.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as file:
-                    yield from file.iter_batches(
-                        self.ROWS, columns=list(dict.fromkeys(columns)), use_threads=False
-                    )
+                    sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+                    first = 0
+                    while first < len(sizes) and before + sizes[first] < number:
+                        before += sizes[first]
+                        first += 1
+                    for batch in file.iter_batches(
+                        self.ROWS,
+                        row_groups=range(first, len(sizes)),
+                        columns=list(dict.fromkeys(columns)),
+                        use_threads=False,
+                    ):
+                        yield before, batch
+                        before += batch.num_rows
             except (pyarrow.ArrowException, OSError, ValueError) as error:
                 raise _corrupt(path, error) from None
 

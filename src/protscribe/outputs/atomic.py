@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import io
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, cast
 
+from protscribe.checkpoint.folder import flush
 from protscribe.errors import OutputError, Where
+
+PARTIAL = ".partial"
+"""What the name of a file that is not complete ends with; it begins with a dot."""
+_BUFFER = 1 << 20
 
 
 @contextmanager
@@ -30,42 +37,87 @@ def reporting(path: Path) -> Iterator[None]:
         raise OutputError("output.encoding", message, Where(file=str(path))) from None
 
 
+class _Sink(io.RawIOBase):
+    """An open file that counts and digests what it is given."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.bytes, self.digest = 0, hashlib.sha256()
+        self._descriptor = descriptor
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def write(self, data: Any, /) -> int:
+        view = memoryview(data).cast("B")
+        count = os.write(self._descriptor, view)
+        self.digest.update(view[:count])
+        self.bytes += count
+        return count
+
+    def close(self) -> None:
+        if not self.closed:
+            super().close()
+            os.close(self._descriptor)
+
+
 class PendingFile:
-    """A temporary file beside ``path`` that :meth:`commit` puts in its place and :meth:`discard` removes."""
+    """A temporary file beside ``path`` that :meth:`commit` puts in its place and :meth:`discard` removes.
+
+    Once it is committed, ``bytes`` is its size and ``sha256`` its digest.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         with reporting(path):
             if path.is_dir():
                 raise IsADirectoryError(21, "this is a folder")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", suffix=".partial", dir=path.parent)
-            self._temporary = Path(name)
-            self.stream: BinaryIO = os.fdopen(handle, "wb")
+            os.makedirs(path.parent, exist_ok=True)
+            name = f".{path.name[:100]}.{secrets.token_hex(6)}{PARTIAL}"
+            self._temporary = path.parent / name
+            binary = getattr(os, "O_BINARY", 0)
+            descriptor = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | binary, 0o666)
+            self._sink = _Sink(descriptor)
+            self.stream: BinaryIO = cast(BinaryIO, io.BufferedWriter(self._sink, _BUFFER))
+
+    @property
+    def bytes(self) -> int:
+        return self._sink.bytes
+
+    @property
+    def sha256(self) -> str:
+        return self._sink.digest.hexdigest()
+
+    def finish(self) -> None:
+        """All its bytes on the disk, under the temporary name."""
+        with reporting(self.path):
+            self.stream.flush()
+            os.fsync(self._sink.fileno())
+            self.stream.close()
+
+    def place(self) -> None:
+        """Under its name, after :meth:`finish`."""
+        with reporting(self.path):
+            os.replace(self._temporary, self.path)
 
     def commit(self) -> None:
         """Complete: flushed to disk, then renamed."""
+        self.finish()
+        self.place()
         with reporting(self.path):
-            self.stream.flush()
-            os.fsync(self.stream.fileno())
-            self.stream.close()
-            # A temporary file is readable by its owner alone; the final one gets what any new file would.
-            mask = os.umask(0)
-            os.umask(mask)
-            self._temporary.chmod(0o666 & ~mask)
-            self._temporary.replace(self.path)
-            folder = os.open(self.path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            flush(self.path.parent)
 
     def discard(self) -> None:
         """Gone, whatever was written; what stood under the name before stays."""
-        with contextlib.suppress(OSError):
+        # What is still buffered would be written when the stream is closed; a full disk refuses it again.
+        with contextlib.suppress(OSError, ValueError):
             self.stream.close()
+        with contextlib.suppress(OSError, ValueError):
+            self._sink.close()
         with contextlib.suppress(OSError):
-            self._temporary.unlink(missing_ok=True)
+            os.unlink(self._temporary)
 
 
 @contextmanager

@@ -51,6 +51,10 @@ def predict_file(
     readout: Literal["risk", "greedy"] | None = None,
     batch_residues: int | None = None,
     probabilities: bool = False,
+    calibrated: bool = True,
+    coverage: float | None = None,
+    abstain_below: float | None = None,
+    record_seconds: float | None = None,
     n_best: int | None = None,
     search: Search | None = None,
     prefix: str | Sequence[Any] | None = None,
@@ -80,6 +84,9 @@ def predict_file(
     tasks: names; ``None`` asks of each record all that fit its chains and molecule.
     device, long, readout, batch_residues: as :meth:`protscribe.predictor.Predictor.predict_many` takes them.
     probabilities, prefix, candidates: as :meth:`protscribe.predictor.Predictor.predict` takes them.
+    calibrated, abstain_below: likewise. coverage: likewise; tables then have the columns ``guarantee`` (a set),
+        ``guarantee_lower`` and ``guarantee_upper`` (of a number), ``guarantee_level`` and ``guarantee_rows``.
+    record_seconds: a record that takes longer than so many seconds, alone, is rejected (``predict.time_limit``).
     n_best, search: that many alternatives of every answer, one a row with its rank, as
         :meth:`protscribe.predictor.Predictor.n_best` finds them; for tables and JSON lines.
     draws, seed: how many prefixes or answers are drawn where an answer is read from draws, and of what they depend.
@@ -114,7 +121,9 @@ def predict_file(
     tally = Tally(reading, chosen, all_of_them=tasks is not None)
     began = time.monotonic()
     with (
-        open_outputs(outputs, [Asked.of(task, n_best is not None) for task in chosen.values()]) as opened,
+        open_outputs(
+            outputs, [Asked.of(task, n_best is not None, coverage is not None) for task in chosen.values()]
+        ) as opened,
         telling("predict", shown=progress) as advance,
     ):
         items = tally.items()
@@ -124,6 +133,10 @@ def predict_file(
             "batch_residues": batch_residues,
             "on_error": on_error,
             "probabilities": probabilities,
+            "calibrated": calibrated,
+            "coverage": coverage,
+            "abstain_below": abstain_below,
+            "record_seconds": record_seconds,
             "wish": wish,
         }
         _write_all(predictor.stream(items, tasks, **asked), opened, advance)

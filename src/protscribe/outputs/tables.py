@@ -7,12 +7,14 @@ import io
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, BinaryIO, NamedTuple
 
 from protscribe.alternatives import CANDIDATES
 from protscribe.codecs.protocol import Bin
 from protscribe.predictions import (
     CLASS_KINDS,
+    GUARANTEED,
     INTERVAL,
     MOST_LABEL_COLUMNS,
     RANKED,
@@ -34,8 +36,18 @@ from protscribe.task import Task
 Row = Sequence[Any]
 Rows = Callable[[Prediction], Iterator[Row]]
 
-_NUMBERS = ("lower", "upper")
-_TEXTS = (*WIDE, "unit", "readout", "residues_used", "residues_given", "residue", "label")
+_NUMBERS = ("lower", "upper", "guarantee_lower", "guarantee_upper")
+_TEXTS = (
+    *WIDE,
+    "sequence_digest",
+    "unit",
+    "readout",
+    "residues_used",
+    "residues_given",
+    "residue",
+    "label",
+    "guarantee",
+)
 
 
 def text_stream(stream: BinaryIO) -> io.TextIOWrapper:
@@ -49,7 +61,7 @@ class Asked(NamedTuple):
     """What writers know of a task before its first answer.
 
     ``labels`` are the classes that get columns of their own; ``characters`` says that an answer has one character a residue;
-    ``ranked`` that each has several alternatives.
+    ``ranked`` that each has several alternatives, ``guaranteed`` that a coverage was asked for.
     """
 
     task: str
@@ -57,14 +69,16 @@ class Asked(NamedTuple):
     labels: tuple[str, ...] = ()
     characters: bool = False
     ranked: bool = False
+    guaranteed: bool = False
 
     @classmethod
-    def of(cls, task: Task, ranked: bool = False) -> Asked:
+    def of(cls, task: Task, ranked: bool = False, guaranteed: bool = False) -> Asked:
         codec, kind = task.codec, task.codec.kind
         texts: tuple[str, ...] = getattr(codec, "alphabet" if kind == "sequence" else "labels", ())
         whole = kind in RESIDUE_KINDS or (kind == "sequence" and codec.dense)
         labels = texts if kind in CLASS_KINDS and len(texts) <= MOST_LABEL_COLUMNS else ()
-        return cls(task.name, kind, labels, whole and all(len(text) == 1 for text in texts), ranked)
+        characters = whole and all(len(text) == 1 for text in texts)
+        return cls(task.name, kind, labels, characters, ranked, guaranteed)
 
     @classmethod
     def of_answers(cls, predictions: Sequence[Prediction]) -> Asked:
@@ -75,7 +89,8 @@ class Asked(NamedTuple):
         )
         rows = [row for one in predictions for row in residues_of(one)]
         characters = chain_of(first) is not None and all(len(row.label) == 1 for row in rows)
-        return cls(first.task, first.kind, tuple(names), characters, any(map(is_ranked, predictions)))
+        ranked, guaranteed = any(map(is_ranked, predictions)), first.guarantee is not None
+        return cls(first.task, first.kind, tuple(names), characters, ranked, guaranteed)
 
 
 def wide_columns(asked: Sequence[Asked]) -> tuple[str, ...]:
@@ -83,7 +98,8 @@ def wide_columns(asked: Sequence[Asked]) -> tuple[str, ...]:
     interval = INTERVAL if any(task.kind == "number" for task in asked) else ()
     ranked = RANKED if any(task.ranked for task in asked) else ()
     chances = dict.fromkeys(f"p_{label}" for task in asked for label in task.labels)
-    return (*WIDE, *ranked, *interval, *REST, *chances)
+    promised = GUARANTEED if any(task.guaranteed for task in asked) else ()
+    return (*WIDE, *ranked, *interval, *REST, *promised, *chances)
 
 
 def wide_rows(columns: Sequence[str]) -> Rows:
@@ -114,14 +130,15 @@ class TextTable:
 
     def write(self, prediction: Prediction) -> None:
         for row in self._rows(prediction):
-            self._writer.writerow(map(_cell, self._columns, row))
+            self._writer.writerow(map(cell_text, self._columns, row))
 
     def close(self) -> None:
         self._text.flush()
         self._text.detach()
 
 
-def _cell(column: str, value: Any) -> str:
+def cell_text(column: str, value: Any) -> str:
+    """A value of a column as the text of a table's cell."""
     if isinstance(value, float):
         return number_text(value) if column in _NUMBERS else share_text(value)
     return "" if value is None else str(value)
@@ -132,14 +149,20 @@ class ParquetTable:
 
     GROUP = 16_384
 
-    def __init__(self, stream: BinaryIO, columns: Sequence[str], rows: Rows) -> None:
+    def __init__(
+        self,
+        stream: BinaryIO,
+        columns: Sequence[str],
+        rows: Rows,
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
         import pyarrow
         from pyarrow import parquet
 
         kinds = {name: pyarrow.string() for name in _TEXTS if name != "score"} | {"position": pyarrow.int64()}
-        kinds["rank"] = pyarrow.int64()
+        kinds |= dict.fromkeys(("rank", "guarantee_rows", "ordinal"), pyarrow.int64())
         fields = [(name, kinds.get(name, pyarrow.float64())) for name in columns]
-        self._schema = pyarrow.schema(fields)
+        self._schema = pyarrow.schema(fields, metadata=None if metadata is None else dict(metadata))
         self._writer = parquet.ParquetWriter(stream, self._schema, compression="zstd")
         self._rows = rows
         self._kept: list[Row] = []
@@ -177,23 +200,34 @@ class JsonLines:
         self._text = text_stream(stream)
 
     def write(self, prediction: Prediction) -> None:
-        for wide in wide_rows_of(prediction):
-            row = {"kind": prediction.kind, **wide}
-            row = {name: value for name, value in row.items() if not name.startswith("p_")}
-            row["prediction"] = (
-                [*row["prediction"]] if isinstance(row["prediction"], tuple) else row["prediction"]
-            )
-            row["interval_level"] = prediction.interval_level
-            row["chain"] = prediction.chain
-            for name in ("probabilities", "standard_error", "draws", "quantiles"):
-                row[name] = _plain(getattr(prediction, name))
-            if prediction.readout == CANDIDATES:
-                row["log_probabilities"] = {one.text: one.log_probability for one in prediction.alternatives}
-            self._text.write(json.dumps(row, ensure_ascii=False, default=_plain) + "\n")
+        for text in json_texts(prediction):
+            self._text.write(text + "\n")
 
     def close(self) -> None:
         self._text.flush()
         self._text.detach()
+
+
+def json_texts(prediction: Prediction) -> Iterator[str]:
+    """A prediction as the text of a JSON object, or of one for each of its alternatives."""
+    for wide in wide_rows_of(prediction):
+        row = {"kind": prediction.kind, **wide}
+        left_out = ("p_", *GUARANTEED)
+        row = {name: value for name, value in row.items() if not name.startswith(left_out)}
+        row["prediction"] = (
+            [*row["prediction"]] if isinstance(row["prediction"], tuple) else row["prediction"]
+        )
+        row["interval_level"] = prediction.interval_level
+        row["chain"] = prediction.chain
+        for name in ("probabilities", "standard_error", "draws", "quantiles"):
+            row[name] = _plain(getattr(prediction, name))
+        if prediction.calibrated:
+            row["calibrated"] = True
+        if prediction.guarantee is not None:
+            row["guarantee"] = asdict(prediction.guarantee)
+        if prediction.readout == CANDIDATES:
+            row["log_probabilities"] = {one.text: one.log_probability for one in prediction.alternatives}
+        yield json.dumps(row, ensure_ascii=False, default=_plain)
 
 
 def _key(key: Any) -> str:

@@ -16,12 +16,16 @@ from protscribe.errors import Preempted
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1") if hasattr(signal, name))
 
+CODE = "train.preempted"
+ADVICE = "resume=last goes on from what is saved of it"
+
 
 class Interruption:
     """Whether this process was asked to stop, and by which signal."""
 
-    def __init__(self) -> None:
+    def __init__(self, code: str = CODE, advice: str = ADVICE) -> None:
         self.signal: int | None = None
+        self._code, self._advice = code, advice
         self._deferred = False
 
     @property
@@ -35,6 +39,11 @@ class Interruption:
         if first and not self._deferred:
             raise self._ended()
 
+    def check(self) -> None:
+        """Raises :class:`~protscribe.errors.Preempted` where a signal was heard."""
+        if self.signal is not None:
+            raise self._ended()
+
     @contextmanager
     def deferred(self) -> Iterator[None]:
         """Inside, signals set the flag and nothing more."""
@@ -43,13 +52,10 @@ class Interruption:
             yield
         finally:
             self._deferred = False
-        if self.signal is not None:
-            raise self._ended()
+        self.check()
 
     def _ended(self) -> Preempted:
-        return Preempted(
-            "train.preempted", f"{self.name} ended the run; resume=last goes on from what is saved of it"
-        )
+        return Preempted(self._code, f"{self.name} ended the run; {self._advice}")
 
 
 _current: list[Interruption] = []
@@ -61,12 +67,15 @@ def interruption() -> Interruption:
 
 
 @contextmanager
-def listening() -> Iterator[None]:
-    """Listens for :data:`SIGNALS`; afterwards they do what they did before. Only a main thread can hear them."""
+def listening(code: str = CODE, advice: str = ADVICE) -> Iterator[None]:
+    """Listens for :data:`SIGNALS`; afterwards they do what they did before. Only a main thread can hear them.
+
+    ``code`` and ``advice`` are those of the :class:`~protscribe.errors.Preempted` that is raised.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    _current.append(Interruption())
+    _current.append(Interruption(code, advice))
     before = {number: signal.signal(number, _current[-1].handle) for number in SIGNALS}
     try:
         yield

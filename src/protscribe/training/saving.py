@@ -14,7 +14,6 @@ import os
 import re
 import secrets
 import shutil
-import socket
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,11 +22,7 @@ from typing import Any, Protocol
 from protscribe.checkpoint.folder import flush, write_file
 from protscribe.checkpoint.manifest import MANIFEST, digest_file, read_sealed, seal
 from protscribe.errors import CheckpointError, OutputError, Where
-
-try:
-    import fcntl
-except ImportError:  # Windows, where a second writer is not noticed
-    fcntl = None  # type: ignore[assignment]
+from protscribe.locks import take, this_process
 
 log = logging.getLogger(__name__)
 
@@ -218,32 +213,28 @@ def locked(folder: Path) -> Iterator[None]:
         os.makedirs(folder, exist_ok=True)
         descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        if fcntl is not None:
-            # A lock of the process, which its workers do not inherit: they may outlive it by seconds.
-            _lock(descriptor, folder)
+        # A lock of the process, which its workers do not inherit: they may outlive it by seconds.
+        _lock(descriptor, folder)
         yield
     finally:
         os.close(descriptor)
 
 
 def _lock(descriptor: int, folder: Path) -> None:
-    try:
-        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
+    found = take(descriptor)
+    if found == "busy":
         holder = os.read(descriptor, 200).decode(errors="replace").strip() or "another process"
         raise OutputError(
             "output.locked",
             f"{holder} is training into this folder; wait for it, or give this run another name",
             Where(file=str(folder)),
-        ) from None
-    except OSError as error:
-        log.warning(
-            "%s cannot be locked (%s): a second run into it would not be noticed", folder, error.strerror
         )
+    if found == "unknown":
+        log.warning("%s cannot be locked: a second run into it would not be noticed", folder)
         return
     with reporting(folder):
         os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+        os.write(descriptor, f"{this_process()}\n".encode())
 
 
 @contextmanager
