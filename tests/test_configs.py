@@ -20,8 +20,8 @@ from protscribe.encoders import ENCODERS, MOLECULE_ENCODERS, adapt
 
 FOLDER = configs_folder()
 COUNTS = {
-    ".": 6, "adaptation": 6, "callbacks": 4, "data": 1, "debug": 2, "decoder": 5, "encoder": 12,
-    "experiment": 10, "hydra": 2, "logger": 4, "mixture": 6, "molecule_encoder": 2, "objective": 1,
+    ".": 14, "adaptation": 6, "callbacks": 4, "data": 1, "debug": 2, "decoder": 5, "encoder": 13,
+    "experiment": 11, "hydra": 2, "logger": 4, "mixture": 6, "molecule_encoder": 2, "objective": 1,
     "optimizer": 2, "paths": 1, "rates": 1, "schedule": 3, "search": 3, "state_cache": 1, "trainer": 9,
 }  # fmt: skip
 """Files in each folder; those of ``task`` and ``source`` are counted in test_catalogue.py."""
@@ -30,6 +30,14 @@ NEEDED = {
     "predict": ["bundle=b", "input=i.fasta", "output=o.csv"],
     "evaluate": ["bundle=b", "sources=[solubility]"],
     "inspect": ["bundle=b"],
+    "merge": ["folder=f", "output=o.csv"],
+    "status": ["folder=f"],
+    "serve": ["bundle=b"],
+    "report": ["folder=f"],
+    "explain": ["bundle=b", "input=i.fasta", "output=o", "tasks=[solubility]"],
+    "calibrate": ["bundle=b", "sources=[solubility]", "output=o"],
+    "split": ["input=i.csv", "output=o.csv"],
+    "audit": ["sources=[solubility]"],
     "train": ["folder=f"],
     "pretrain": ["folder=f"],
     "influence": ["folder=f"],
@@ -37,6 +45,8 @@ NEEDED = {
 """What a user must give."""
 OPEN = {"encoder/esm_local", "encoder/fair_esm", "encoder/huggingface", "molecule_encoder/huggingface"}
 """Files with a name that a user must give."""
+UNMIXED = {"experiment/central_claim"}
+"""Experiments whose task and source a user must give."""
 
 
 def files() -> list[Path]:
@@ -77,6 +87,7 @@ def uses() -> Iterator[tuple[str, list[str]]]:
             yield "predict", [f"search={name}"]
         else:
             given = [f"{group}.name=org/name"] if f"{group}/{name}" in OPEN else []
+            given += ["mixture=demo"] if f"{group}/{name}" in UNMIXED else []
             yield "train", [f"{group}={name}", *given]
 
 
