@@ -28,7 +28,9 @@ class Rule(NamedTuple):
 
 CORE = "errors records alphabet vocabulary grammar documents"
 QUESTIONS = f"{CORE} codecs task"
-MODEL = f"{QUESTIONS} trust data.batch data.collate data.lexicon data.lengths nn encoders devices architecture"
+MODEL = (
+    f"{QUESTIONS} trust data.batch data.collate data.lexicon data.lengths nn encoders devices architecture"
+)
 EVALUATION = f"{QUESTIONS} trust data evaluation"
 
 RULES = {
@@ -101,7 +103,8 @@ RULES = {
     "explanation": Rule(f"{MODEL} generation inquiry planning", "numpy torch"),
     "shortlist": Rule(f"{MODEL} generation inquiry planning prefix alternatives predictions"),
     "predictor": Rule(
-        f"{MODEL} data generation checkpoint inquiry shortlist explanation planning prefix alternatives predictions inspection progress",
+        f"{MODEL} data generation checkpoint inquiry shortlist explanation planning prefix alternatives predictions "
+        "inspection progress",
         "torch",
     ),
     "training": Rule(f"{MODEL} data generation training configuration processes transfer", "torch lightning"),
@@ -116,7 +119,9 @@ RULES = {
     "training.export": Rule(f"{MODEL} data training checkpoint evaluation predictor"),
     "training.run": Rule(f"{MODEL} data training configuration checkpoint evaluation", "lightning"),
     "cascade": Rule(f"{QUESTIONS} data predictions predictor"),
-    "evaluation": Rule(f"{EVALUATION} homology predictor outputs progress", "numpy scipy sklearn matplotlib rich"),
+    "evaluation": Rule(
+        f"{EVALUATION} homology predictor outputs progress", "numpy scipy sklearn matplotlib rich"
+    ),
     "pretraining": Rule(
         f"{MODEL} data homology pretraining training configuration transfer", "numpy torch lightning pyarrow"
     ),
@@ -134,7 +139,10 @@ RULES = {
     "evaluation.alignment": Rule(EVALUATION, "numpy Bio"),
     "evaluation.units": Rule(f"{EVALUATION} homology splits.clusters"),
     # Millions of sequences: pure Python and pyarrow, but for what loads a model or asks how many devices there are.
-    "bulk": Rule("errors records bulk checkpoint data locks outputs planning processes progress task training.interruption", "pyarrow"),
+    "bulk": Rule(
+        "errors records bulk checkpoint data locks outputs planning processes progress task training.interruption",
+        "pyarrow",
+    ),
     "bulk.opening": Rule(
         "errors records protscribe bulk checkpoint data generation.settings outputs shortlist task training.interruption"
     ),
@@ -142,7 +150,10 @@ RULES = {
     "bulk.run": Rule("errors bulk progress", "torch"),
     "bulk.ray": Rule("errors bulk", "ray"),
     # Answers over HTTP; the model is behind one module, and its batches know nothing of the web.
-    "serving": Rule("errors protscribe records task predictor inspection serving", "fastapi starlette pydantic prometheus_client"),
+    "serving": Rule(
+        "errors protscribe records task predictor inspection serving",
+        "fastapi starlette pydantic prometheus_client",
+    ),
     "serving.batching": Rule("errors records"),
     "serving.questions": Rule("errors records task data outputs serving"),
     "serving.warming": Rule("errors records task serving"),

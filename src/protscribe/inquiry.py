@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -36,6 +36,7 @@ from protscribe.trust import Trust
 from protscribe.trust.conformal import check_coverage, guarantee
 
 Outcome = Prediction | Refused | Failure
+TasksOf = Callable[[ProteinRecord], Sequence[str] | None]
 
 
 PROBABILITIES = ("probabilities", "standard_error", "draws", "quantiles")
@@ -117,12 +118,19 @@ class Inquiry:
     trust: Mapping[str, Trust]
 
     def outcomes(
-        self, items: Iterable[ProteinRecord | Failure], tasks: Sequence[Task], *, all_of_them: bool
+        self,
+        items: Iterable[ProteinRecord | Failure],
+        tasks: Sequence[Task],
+        *,
+        all_of_them: bool,
+        tasks_of: TasksOf | None = None,
     ) -> Iterator[Outcome]:
         """One outcome a question, in the order of ``items`` and ``tasks``; failures among the items pass through.
 
-        ``all_of_them``: every task is asked of every record; otherwise those that fit its chains and molecule.
+        ``all_of_them``: every task is asked of every record; otherwise those that fit its chains and molecule. ``tasks_of``: of
+        a record the tasks of these names are asked, or, where it gives ``None``, those that fit.
         """
+        named = {task.name: task for task in tasks}
         slots: list[Outcome | None] = []
         units: list[Unit[Asked]] = []
         records = residues = 0
@@ -130,7 +138,10 @@ class Inquiry:
             if isinstance(item, Failure):
                 slots.append(item)
                 continue
-            units.append(self._ask_of(item, tasks, all_of_them, slots))
+            names = None if tasks_of is None else tasks_of(item)
+            chosen = tasks if names is None else [named[name] for name in names]
+            every = all_of_them if tasks_of is None else names is not None
+            units.append(self._ask_of(item, chosen, every, slots))
             records, residues = records + 1, residues + sum(item.lengths)
             if records >= MOST_RECORDS or residues >= AHEAD * self.settings.batch_residues:
                 yield from self._filled(slots, units)

@@ -22,7 +22,7 @@ from protscribe.encoders import Windowed
 from protscribe.errors import ConfigError, InputError, nearest
 from protscribe.generation.answering import Answered, Asking, Way
 from protscribe.generation.settings import Search
-from protscribe.inquiry import Inquiry, Outcome, Settings
+from protscribe.inquiry import Inquiry, Outcome, Settings, TasksOf
 from protscribe.inspection import Tasks
 from protscribe.nn.execution import Precision, compile_parts, set_precision
 from protscribe.nn.model import Scribe
@@ -194,8 +194,8 @@ class Predictor:
     ) -> Explanation:
         """What the answer about one protein rests on, as far as one can look: attention, and what hiding residues does.
 
-        The answer is that of least risk, as :meth:`predict` gives it with ``readout="risk"``. ``about``, ``window``, ``step`` and
-        errors as in :func:`protscribe.explanation.explain`, which says how much this means. Costs one encoding a window.
+        The answer is that of least risk, as :meth:`predict` gives it with ``readout="risk"``. ``about``, ``window``, ``step``
+        and errors as in :func:`protscribe.explanation.explain`, which says how much this means. Costs one encoding a window.
         """
         from protscribe.explanation import explain
 
@@ -313,17 +313,19 @@ class Predictor:
         batch_residues: int | None = None,
         on_error: OnError = "collect",
         wish: Wish | None = None,
+        tasks_of: TasksOf | None = None,
         **trusted: Any,
     ) -> Iterator[Prediction | Failure]:
         """Answers in input order, in memory bounded by a chunk of some thousand records; failures of ``records`` pass through.
 
         ``records`` are cleaned ones, as readers give them; the keywords are those of :meth:`predict_many`, and ``wish`` is
-        what is wished for beyond usual answers; ``trusted`` are ``calibrated``, ``coverage``, ``abstain_below`` and
+        what is wished for beyond usual answers; ``tasks_of`` gives those of ``tasks`` that a record is asked, or ``None`` for
+        all that fit it; ``trusted`` are ``calibrated``, ``coverage``, ``abstain_below`` and
         ``record_seconds``.
         """
         items = records.outcomes() if isinstance(records, Reading) else records
         settings = self._settings(long, readout, batch_residues, probabilities, **trusted)
-        for outcome in self._outcomes(items, tasks, settings, wish or Wish()):
+        for outcome in self._outcomes(items, tasks, settings, wish or Wish(), tasks_of):
             if isinstance(outcome, Refused):
                 if on_error == "raise":
                     raise outcome.error
@@ -355,6 +357,7 @@ class Predictor:
         tasks: Sequence[str] | str | None,
         settings: Settings,
         wish: Wish,
+        tasks_of: TasksOf | None = None,
     ) -> Iterator[Outcome]:
         names = (
             [tasks] if isinstance(tasks, str) else list(dict.fromkeys(self.tasks if tasks is None else tasks))
@@ -368,7 +371,7 @@ class Predictor:
             )
         inquiry = self._inquiry(settings, wish)
         inquiry.check(chosen)
-        return inquiry.outcomes(items, chosen, all_of_them=tasks is not None)
+        return inquiry.outcomes(items, chosen, all_of_them=tasks is not None, tasks_of=tasks_of)
 
     def _settings(
         self,

@@ -19,6 +19,7 @@ pytest.importorskip("httpx", reason="the test client needs httpx")
 from protscribe.errors import DeviceError, TrainingError
 from protscribe.outputs.tables import json_texts
 from protscribe.predictor import Predictor
+from protscribe.records import ProteinRecord
 from protscribe.serving import schemas
 from protscribe.serving.app import create_app
 from protscribe.serving.limits import Limits
@@ -81,6 +82,16 @@ def test_answers_equal_those_of_predict_whatever_else_is_asked(client: Any, pred
         assert told["failures"] == []
         assert len(told["predictions"]) == 1
         assert close_to(told["predictions"][0], one), body
+
+
+def test_records_of_one_call_have_tasks_of_their_own(predictor: Predictor) -> None:
+    records = [ProteinRecord(str(row), (CHAIN[row:],), ordinal=row) for row in range(3)]
+    wanted = [("fold", "place"), None, ("place",)]
+    union = ("place", "fold", "sites")
+    found = predictor.stream(records, union, tasks_of=lambda record: wanted[record.ordinal])
+    assert [(one.id, one.task) for one in found] == [
+        ("0", "fold"), ("0", "place"), ("1", "place"), ("1", "fold"), ("1", "sites"), ("2", "place"),
+    ]  # fmt: skip
 
 
 def test_all_that_fit_are_asked_of_fasta_and_failures_stand_beside_answers(client: Any) -> None:

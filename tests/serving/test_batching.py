@@ -33,7 +33,9 @@ class Echo:
         self.gate.set()
         self.begun = threading.Event()
 
-    def stream(self, records: list[ProteinRecord], tasks: Any = None, **how: Any) -> Iterator[Any]:
+    def stream(
+        self, records: list[ProteinRecord], tasks: Any = None, tasks_of: Any = None, **how: Any
+    ) -> Iterator[Any]:
         self.calls.append((len(records), tasks))
         self.begun.set()
         assert self.gate.wait(SECONDS)
@@ -46,7 +48,8 @@ class Echo:
             if one.sequence.startswith("F"):
                 yield Failure(one.ordinal, one.id, "seq.bad", "no", None)
                 continue
-            for task in tasks or ("a", "b"):
+            assert tasks is None or set(tasks_of(one)) <= set(tasks)
+            for task in tasks_of(one) or ("a", "b"):
                 yield Prediction(one.id, task, "category", one.sequence, 1.0, "", record=one)
 
 
@@ -71,6 +74,7 @@ REQUESTS = st.lists(
         st.lists(st.sampled_from(["M", "MK", "FK", "MKTAYI"]), min_size=0, max_size=5),
         st.sampled_from([None, ("a",), ("b", "c")]),
         st.booleans(),
+        st.sampled_from([None, 0.9]),
     ),
     min_size=1,
     max_size=12,
@@ -84,9 +88,12 @@ def test_every_request_gets_its_own_answers(requests: Any, most: int, residues: 
     batcher = Batcher(echo, Batching(wait, most, residues, 100), rounds.append)
     batcher.start()
     asked = [
-        ([record(f"{row}.{place}", chain, place) for place, chain in enumerate(chains)], Asked(tasks, calibrated=way))
-        for row, (chains, tasks, way) in enumerate(requests)
-    ]  # fmt: skip
+        (
+            [record(f"{row}.{place}", chain, place) for place, chain in enumerate(chains)],
+            Asked(tasks, calibrated=way, coverage=level),
+        )
+        for row, (chains, tasks, way, level) in enumerate(requests)
+    ]
     futures = [batcher.submit(*one) for one in asked]
     for future, (records, how) in zip(futures, asked, strict=True):
         outcomes = future.result(SECONDS)
@@ -118,6 +125,22 @@ def test_what_waits_is_answered_together() -> None:
         future.result(SECONDS)
     batcher.close(SECONDS)
     assert [count for count, _ in echo.calls] == [1, 7]
+
+
+def test_other_tasks_share_a_call_and_other_options_do_not() -> None:
+    echo = Echo()
+    echo.gate.clear()
+    batcher = started(echo)
+    futures = [batcher.submit([record("first")], Asked(("a",)))]
+    assert echo.begun.wait(SECONDS)
+    futures += [batcher.submit([record("x")], Asked(tasks)) for tasks in (("a",), ("c", "b"), ("b",))]
+    futures += [batcher.submit([record("y")], Asked(("a",), coverage=0.9))]
+    futures += [batcher.submit([record("z")], Asked(("b",), coverage=0.9))]
+    echo.gate.set()
+    for future in futures:
+        future.result(SECONDS)
+    batcher.close(SECONDS)
+    assert echo.calls == [(1, ("a",)), (3, ("a", "c", "b")), (1, ("a",)), (1, ("b",))]
 
 
 def test_the_first_of_a_batch_waits_no_longer_than_asked() -> None:

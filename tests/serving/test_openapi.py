@@ -24,9 +24,13 @@ def schema(address: str) -> Any:
     return schemathesis.openapi.from_url(f"{address}openapi.json")
 
 
-def checks() -> list[Any]:
+def checks(status: int) -> list[Any]:
+    """All checks but that one. A body that is too long is refused with 413, which schemathesis does not count as refused."""
     known = schemathesis.checks.CHECKS
-    return [known.get_one(name) for name in known.get_all_names() if name != SEMANTIC]
+    left_out = {SEMANTIC, *(["negative_data_rejection"] if status == 413 else [])}
+    names = known.get_all_names()
+    assert left_out <= set(names)
+    return [known.get_one(name) for name in names if name not in left_out]
 
 
 def test_it_names_every_path_and_every_error(client: Any) -> None:
@@ -66,7 +70,7 @@ def test_what_the_schema_allows_and_what_it_forbids(schema: Any, path: str) -> N
     def ask(case: Any) -> None:
         response = case.call()
         statuses.add(response.status_code)
-        case.validate_response(response, checks=checks())
+        case.validate_response(response, checks=checks(response.status_code))
 
     ask()
     assert 500 not in statuses
@@ -77,4 +81,4 @@ def test_a_sound_request_matches_it(schema: Any) -> None:
     case = operation.Case(body=SOUND, media_type="application/json")
     response = case.call()
     assert response.status_code == 200
-    case.validate_response(response, checks=checks())
+    case.validate_response(response, checks=checks(response.status_code))

@@ -78,8 +78,8 @@ def create_app(
     _add_answers(app, served)
     _add_page(app)
     paths = frozenset(getattr(route, "path", "") for route in app.routes)
-    app.add_middleware(BodyLimit, limits=served.limits)  # type: ignore[arg-type]
-    app.add_middleware(Watched, metrics=metrics, paths=paths)  # type: ignore[arg-type]
+    app.add_middleware(BodyLimit, limits=served.limits)
+    app.add_middleware(Watched, metrics=metrics, paths=paths)
     return app
 
 

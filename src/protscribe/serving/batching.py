@@ -33,9 +33,7 @@ class Busy(ProtscribeError):
 
 
 class Asked(NamedTuple):
-    """How records are asked: the keywords of :meth:`protscribe.predictor.Predictor.stream` that a client may choose. What is
-    asked alike is answered in one call.
-    """
+    """How records are asked: the keywords of :meth:`protscribe.predictor.Predictor.stream` that a client may choose."""
 
     tasks: tuple[str, ...] | None = None
     long: str = "error"
@@ -44,6 +42,13 @@ class Asked(NamedTuple):
     calibrated: bool = True
     coverage: float | None = None
     abstain_below: float | None = None
+
+    @property
+    def call(self) -> Asked:
+        """What must be the same for records to be asked in one call: all but the tasks. A coverage that one of these tasks does
+        not have is an error of the whole call, so that with one the tasks must be the same too.
+        """
+        return self if self.coverage is not None else self._replace(tasks=None)
 
 
 class Answers(Protocol):
@@ -193,9 +198,9 @@ class Batcher:
             began = time.monotonic()
             groups: dict[Asked, list[Entry]] = {}
             for entry in live:
-                groups.setdefault(entry.ticket.asked, []).append(entry)
-            for asked, entries in groups.items():
-                self._answer(asked, entries)
+                groups.setdefault(entry.ticket.asked.call, []).append(entry)
+            for entries in groups.values():
+                self._answer(entries)
             seconds = time.monotonic() - began
             if live:
                 self._pace += 0.2 * (seconds / len(live) - self._pace)
@@ -229,14 +234,20 @@ class Batcher:
             count += 1
         return count
 
-    def _answer(self, asked: Asked, entries: list[Entry]) -> None:
-        """Asks the model once about records that are asked alike, and hands every outcome to its ticket.
+    def _answer(self, entries: list[Entry]) -> None:
+        """Asks the model once about records that may share a call, and hands every outcome to its ticket.
 
         A mistake of ours met on the way belongs to one of them at most, so that then each is asked alone.
         """
         records = [replace(entry.record, ordinal=place) for place, entry in enumerate(entries)]
         outcomes: list[list[Outcome]] = [[] for _ in entries]
-        how: Mapping[str, Any] = {**asked._asdict(), "batch_residues": self.batching.batch_residues}
+        wanted = [entry.ticket.asked.tasks for entry in entries]
+        how: Mapping[str, Any] = {
+            **entries[0].ticket.asked._asdict(),
+            "tasks": _all_of(wanted),
+            "tasks_of": lambda record: wanted[record.ordinal],
+            "batch_residues": self.batching.batch_residues,
+        }
         try:
             for outcome in self._predictor.stream(records, **how):
                 place = outcome.ordinal if isinstance(outcome, Failure) else outcome.record.ordinal
@@ -244,7 +255,7 @@ class Batcher:
         except Exception as error:
             if len(entries) > 1 and not isinstance(error, ProtscribeError):
                 for entry in entries:
-                    self._answer(asked, [entry])
+                    self._answer([entry])
                 return
             if not isinstance(error, ProtscribeError):
                 log.exception("a bug: one protein was not answered")
@@ -253,6 +264,14 @@ class Batcher:
             return
         for entry, answered in zip(entries, outcomes, strict=True):
             entry.ticket.answer(entry.place, answered)
+
+
+def _all_of(wanted: Sequence[tuple[str, ...] | None]) -> tuple[str, ...] | None:
+    """Every task that somebody wants; ``None``, all of the model's, where somebody wants those that fit."""
+    named = [names for names in wanted if names is not None]
+    return (
+        tuple(dict.fromkeys(name for names in named for name in names)) if len(named) == len(wanted) else None
+    )
 
 
 def _as_asked(outcome: Outcome, record: ProteinRecord) -> Outcome:

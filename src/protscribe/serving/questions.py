@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 from protscribe.data.fasta import parse_fasta
 from protscribe.data.readers import records_from
-from protscribe.data.reading import Counts, Reading, ReadOptions
+from protscribe.data.reading import Counts, Parsed, Reading, ReadOptions
 from protscribe.errors import ConfigError, InputError, Where, nearest
 from protscribe.outputs.tables import json_texts
 from protscribe.records import Failure, Prediction, ProteinRecord
@@ -64,10 +64,10 @@ def _reading(wanted: PredictRequest, limits: Limits) -> Reading:
     if isinstance(wanted.proteins, str):
         text = wanted.proteins.encode("utf-8")
 
-        def parse(counts: Counts) -> object:
-            return parse_fasta(io.BufferedReader(io.BytesIO(text)), FASTA, options, counts)  # type: ignore[arg-type]
+        def parse(counts: Counts) -> Iterator[Parsed]:
+            return parse_fasta(io.BufferedReader(io.BytesIO(text)), FASTA, options, counts)
 
-        return Reading(parse, on_error="collect", options=options, file=FASTA)  # type: ignore[arg-type]
+        return Reading(parse, on_error="collect", options=options, file=FASTA)
     records = [_record(protein, row) for row, protein in enumerate(wanted.proteins, start=1)]
     return records_from(records, on_error="collect", options=options)
 

@@ -10,6 +10,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Literal
 
 from protscribe.errors import ConfigError
@@ -53,39 +54,48 @@ def serve(
     Raises :class:`~protscribe.errors.ConfigError` ``config.extra`` (the extra ``serve`` is not installed), ``config.value``,
     ``serve.address`` (nothing can listen there), and what loading the bundle raises.
     """
-    try:
-        import uvicorn
-
-        from protscribe.serving.app import create_app
-    except ImportError as error:
-        message = f"serving needs {error.name}: pip install 'protscribe[serve]'"
-        raise ConfigError("config.extra", message) from None
+    _check_installed()
     from protscribe.generation.answering import Asking
     from protscribe.predictor import ON_CPU, ON_GPU, Predictor
+    from protscribe.serving.app import create_app
     from protscribe.serving.batching import Batching
     from protscribe.serving.limits import Limits
 
     limits = Limits(max_residues, max_proteins, max_body_bytes, seconds)
+    batching = Batching(
+        max_wait_ms, max_batch, ON_CPU if batch_residues is None else batch_residues, max_queue
+    )
     _check_room(max_queue, max_proteins)
     with _bound(host, port) as listener:
         predictor = Predictor.load(
             bundle, device, revision=revision, local_files_only=local_files_only,
             asking=Asking(draws=draws, seed=seed), precision=precision, compile=compile,
         )  # fmt: skip
-        usual = ON_CPU if predictor.device.type == "cpu" else ON_GPU
-        batching = Batching(max_wait_ms, max_batch, batch_residues or usual, max_queue)
+        if batch_residues is None and predictor.device.type != "cpu":
+            batching = replace(batching, batch_residues=ON_GPU)
         app = create_app(predictor, bundle, batching=batching, limits=limits)
-        config = uvicorn.Config(
-            app, log_config=None, access_log=False, proxy_headers=False, server_header=False, lifespan="on",
-            timeout_graceful_shutdown=math.ceil(seconds) + 5,
-        )  # fmt: skip
         _warn_of_strangers(host)
         with _signals_end_quietly():
-            _server(config, bundle, listener).run(sockets=[listener])
-    log.info("ended; every request that was taken has been answered")
+            server = _server(app, bundle, listener, seconds)
+            server.run(sockets=[listener])
+    if server.force_exit:
+        log.warning("ended at once, as it was asked to twice; some requests may have no answer")
+    else:
+        log.info("ended; every request that was taken has been answered")
 
 
-def _server(config: Any, bundle: str, listener: socket.socket) -> Any:
+def _check_installed() -> None:
+    try:
+        import uvicorn  # noqa: F401
+
+        from protscribe.serving import app  # noqa: F401
+    except ImportError as error:
+        message = f"serving needs {error.name}: pip install 'protscribe[serve]'"
+        raise ConfigError("config.extra", message) from None
+
+
+def _server(app: Any, bundle: str, listener: socket.socket, seconds: float) -> Any:
+    """A server that says where it listens; on its way out it waits for requests as long as each may take."""
     import uvicorn
 
     class Told(uvicorn.Server):
@@ -95,6 +105,11 @@ def _server(config: Any, bundle: str, listener: socket.socket) -> Any:
             shown = f"[{host}]" if ":" in host else host
             log.info("%s is served at http://%s:%d/  (Ctrl-C or SIGTERM ends it)", bundle, shown, port)
 
+    patience = math.ceil(seconds) + 5
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, proxy_headers=False, server_header=False, lifespan="on",
+        timeout_graceful_shutdown=patience,
+    )  # fmt: skip
     return Told(config)
 
 
