@@ -116,7 +116,7 @@ sittings = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(st.builds(Case, st.tuples(numbers, numbers), st.integers(1, 5), st.integers(0, 3), sittings))
 def test_interrupted_epochs_of_any_shape(case: Case) -> None:
     right(case)

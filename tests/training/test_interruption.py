@@ -93,20 +93,19 @@ def goes_on_as(folder: Path, whole: Story, **options: Any) -> list[Any]:
 
 
 @pytest.mark.parametrize(
-    ("hook", "number", "numbers"),
-    [
-        ("on_train_batch_start", 2, (TERM,)),
-        ("on_before_optimizer_step", 1, (USR1, TERM)),
-        ("on_train_batch_end", 3, (INT, INT)),
-    ],
-    ids=["inside an accumulated step, TERM", "before its weights change, USR1 TERM", "after it, INT INT"],
+    ("hook", "number", "turns"),
+    [("on_train_batch_start", 2, 3), ("on_before_optimizer_step", 1, 3), ("on_train_batch_end", 3, 3)],
+    ids=["inside an accumulated step", "before its weights change", "after it"],
 )
-def test_in_a_step(tmp_path: Path, whole: Story, hook: str, number: int, numbers: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("numbers", [(TERM,), (USR1, TERM), (INT, INT)], ids=["TERM", "USR1 TERM", "INT INT"])
+def test_in_a_step(
+    tmp_path: Path, whole: Story, hook: str, number: int, turns: int, numbers: tuple[int, ...]
+) -> None:
     """The step in progress is finished and saved."""
     error = interrupted(tmp_path, At(hook, number, send(*numbers)))
     assert f"resume={tmp_path / 'checkpoints'}" in str(error)
     assert signal.Signals(numbers[0]).name in str(error)
-    assert goes_on_as(tmp_path, whole)[:2] == (0, 3)
+    assert goes_on_as(tmp_path, whole)[:2] == (0, turns)
 
 
 @pytest.mark.parametrize(("hook", "number"), [("on_validation_start", 1), ("on_validation_batch_start", 2)])
@@ -150,15 +149,8 @@ def test_twice_in_a_save(tmp_path: Path, whole: Story, monkeypatch: pytest.Monke
     assert goes_on_as(tmp_path, whole)[:2] == (1, 0)
 
 
-@pytest.mark.parametrize(
-    ("hook", "number", "sent"),
-    [
-        ("on_train_batch_start", 2, INT),
-        ("on_train_batch_start", 2, USR1),
-        ("on_validation_batch_start", 1, TERM),
-    ],
-    ids=["INT", "USR1", "TERM in validation"],
-)
+@pytest.mark.parametrize(("hook", "number"), [("on_train_batch_start", 2), ("on_validation_batch_start", 1)])
+@pytest.mark.parametrize("sent", [TERM, INT, USR1], ids=["TERM", "INT", "USR1"])
 def test_to_a_worker(tmp_path: Path, whole: Story, hook: str, number: int, sent: int) -> None:
     interrupted(tmp_path, At(hook, number, send_to_worker(sent)), data={"workers": 2})
     last = newest_intact(tmp_path / "checkpoints")
