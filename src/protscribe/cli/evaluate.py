@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from protscribe.cli.checking import as_keywords, check_keywords, several
+from protscribe.cli.checking import as_keywords, check_keywords
 from protscribe.cli.command import Command, tell_rejected
-from protscribe.cli.composition import build
-from protscribe.cli.sources import find_sources
+from protscribe.cli.sources import labelled_sources
 from protscribe.errors import ConfigError
 
 
@@ -29,14 +28,8 @@ def _evaluate(config: dict[str, Any], folder: Path | None) -> int:
     settings = check(config)
     from protscribe.evaluation.run import evaluate
 
-    named: dict[str, str | None] = dict.fromkeys(several(settings.pop("sources")) or ())
-    if (mixture := build(settings.pop("mixture", None))) is not None:
-        named |= {entry.source: entry.task for entry in mixture.entries.values()}
-    if not named:
-        raise ConfigError(
-            "config.missing", "say what to evaluate on: source=NAME, source=[A,B] or mixture=NAME"
-        )
-    result = evaluate(sources=list(find_sources(named, config, folder).values()), **settings)
+    sources = labelled_sources(settings, config, folder, "say what to evaluate on")
+    result = evaluate(sources=sources, **settings)
     print(result.to_text())
     if settings.get("output"):
         print(f"report: {settings['output']}")

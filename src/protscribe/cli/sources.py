@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from protscribe.cli.checking import several
+from protscribe.cli.composition import build
+from protscribe.errors import ConfigError
 
 NAMED_ENTRIES = ("tasks", "sources")
 """Keys of a training run that become entries of its mixture."""
@@ -29,6 +31,21 @@ def find_sources(
         else:
             found[name] = find_source(name, _variables(config), folder)
     return found
+
+
+def labelled_sources(
+    settings: dict[str, Any], config: Mapping[str, Any], folder: Path | None, ask: str
+) -> list[Any]:
+    """The sources that ``sources`` and ``mixture`` name, both taken out of ``settings``.
+
+    Raises :class:`~protscribe.errors.ConfigError` ``config.missing``, which begins with ``ask``, where there is none.
+    """
+    named: dict[str, str | None] = dict.fromkeys(several(settings.pop("sources")) or ())
+    if (mixture := build(settings.pop("mixture", None))) is not None:
+        named |= {entry.source: entry.task for entry in mixture.entries.values()}
+    if not named:
+        raise ConfigError("config.missing", f"{ask}: source=NAME, source=[A,B] or mixture=NAME")
+    return list(find_sources(named, config, folder).values())
 
 
 def with_entries(config: dict[str, Any], folder: Path | None) -> dict[str, Any]:
