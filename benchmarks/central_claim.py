@@ -12,6 +12,7 @@ nothing. What was measured is kept in ``--cells``; a run that stopped goes on wh
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import statistics
@@ -32,6 +33,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.claim.head import HeadTraining
 from benchmarks.claim.questions import QUESTIONS, Asked, source_of
+from benchmarks.claim.ways import WAYS, Way
 from protscribe.cli import main as protscribe
 from protscribe.data.batching import Budget
 from protscribe.data.datamodule import ScribeData
@@ -42,7 +44,7 @@ from protscribe.documents import read_yaml
 from protscribe.encoders import adapt, load_encoder
 from protscribe.encoders.state_cache import StateStore
 from protscribe.evaluation.metrics import METRICS, Resampled, collect, evaluate_task, metrics_of, resample
-from protscribe.evaluation.rivals import Baseline, Fitting, Learnable, answers_of
+from protscribe.evaluation.rivals.choice import Baseline, Fitting, Learnable, answers_of
 from protscribe.evaluation.truths import is_written, parse_truth
 from protscribe.nn.decoder import Decoder
 from protscribe.nn.model import Scribe
@@ -58,9 +60,15 @@ METHODS = {
 SEEDED = ("protscribe", "greedy", "dedicated")
 HEADS = ("dedicated", "head", "mlp")
 """What answers from the same states."""
+AS_SHIPPED = Way("as shipped")
 ONCE: tuple[Baseline, ...] = ("majority", "head", "mlp", "neighbours")
 SETTINGS: dict[str, Any] = read_yaml(Path("configs/experiment/central_claim.yaml"))
 RATE = SETTINGS["optimizer"]["lr"]
+STAGE_TASKS = {
+    "where_is_residue": "where_is_residue",
+    "where_is_motif": "where_is_motif",
+    "hidden_residues": "restore_residues",
+}
 
 
 class Question:
@@ -117,28 +125,73 @@ def write_yaml(path: Path, plain: dict[str, Any]) -> None:
 Answers = Sequence[Prediction | Failure]
 
 
-def ask_decoder(question: Question, seed: int, greedy: bool) -> dict[str, Answers]:
+def ask_decoder(
+    question: Question, seed: int, greedy: bool, method: str = "protscribe", way: Way = AS_SHIPPED
+) -> dict[str, Answers]:
     """Trains as a user would, unless that was done, and answers the test rows."""
     asked = question.asked
-    bundle = RUNS / f"{asked.name}_{seed}" / "bundle"
-    if not bundle.is_dir():
-        status = protscribe([
-            "train", "--config-dir", str(RUNS / "configs"), "experiment=central_claim",
-            f"task={question.task.name}", f"source={asked.name}", f"name={RUNS.name}/{asked.name}_{seed}",
-            f"seed={seed}", f"trainer.max_epochs={asked.passes}", "data.on_error=collect",
-        ])  # fmt: skip
-        if status not in (0, 3):
-            sys.exit(status)
-    predictor = Predictor.load(str(bundle), device="cpu")
-    records = [example.record for example in question.test]
-    name = question.task.name
-    answers: dict[str, Answers] = {"protscribe": list(predictor.stream(records, [name]))}
-    if greedy:
-        same = question.task.codec.asks in ("first", "greedy")
-        answers["greedy"] = (
-            answers["protscribe"] if same else list(predictor.stream(records, [name], readout="greedy"))
-        )
+    folder = f"{asked.table or asked.name}_{seed}" + ("" if way is AS_SHIPPED else f"_{method}")
+    bundle = RUNS / folder / "bundle"
+    with way.patch():
+        if not bundle.is_dir():
+            from_stage = (
+                [f"bundle={first_stage(question, seed)}", "measured_rows=null"] if way.first_stage else []
+            )
+            train(
+                "experiment=central_claim", f"task={question.task.name}", f"source={asked.name}", *from_stage,
+                f"name={RUNS.name}/{folder}", f"seed={seed}", f"trainer.max_epochs={asked.passes}", *way.overrides,
+            )  # fmt: skip
+        predictor = Predictor.load(str(bundle), device="cpu")
+        records = [example.record for example in question.test]
+        name = question.task.name
+        answers: dict[str, Answers] = {method: list(predictor.stream(records, [name]))}
+        if greedy:
+            same = question.task.codec.asks in ("first", "greedy")
+            beside = "greedy" if way is AS_SHIPPED else f"{method}/greedy"
+            answers[beside] = (
+                answers[method] if same else list(predictor.stream(records, [name], readout="greedy"))
+            )
     return answers
+
+
+def train(*overrides: str) -> None:
+    status = protscribe(["train", "--config-dir", str(RUNS / "configs"), "data.on_error=collect", *overrides])
+    if status not in (0, 3):
+        sys.exit(status)
+
+
+def first_stage(question: Question, seed: int) -> Path:
+    """A bundle that has learnt questions without labels about the question's training proteins."""
+    name = f"{question.asked.name}_{seed}_stage"
+    bundle = RUNS / name / "bundle"
+    if not bundle.is_dir():
+        made = ("where_is_residue", "where_is_motif", "hidden_residues")
+        for kind in made:
+            plain = read_yaml(Path("configs/source") / f"{kind}.yaml")
+            plain |= {
+                "path": question.source.path,
+                "splits": {"train": ["train"], "validation": ["validation"]},
+            }
+            plain |= {"name": f"own_{kind}", "columns": {"sequence": "sequence", "split": "split"}}
+            write_yaml(RUNS / "configs" / "source" / f"own_{kind}.yaml", plain)
+        entries = {
+            f"own_{kind}": {"task": STAGE_TASKS[kind], "source": f"own_{kind}", "weight": 1.0}
+            for kind in made
+        }
+        write_yaml(
+            RUNS / "configs" / "mixture" / "own_stage.yaml",
+            {
+                "_target_": "protscribe.data.mixture.Mixture",
+                "entries": entries,
+                "explicit": True,
+                "epoch_size": 2000,
+            },
+        )
+        train(
+            "experiment=central_claim", "mixture=own_stage", f"name={RUNS.name}/{name}", f"seed={seed}",
+            "trainer.max_epochs=2", "choose_readouts=false",
+        )  # fmt: skip
+    return bundle
 
 
 def ask_head(question: Question, seed: int) -> dict[str, Answers]:
@@ -189,13 +242,14 @@ class Cells:
         return next((row for row in self.rows if (row["question"], row["method"], row["seed"]) == key), None)
 
     def add(self, question: Question, method: str, seed: int, answers: Answers, seconds: float) -> None:
+        name = question.asked.table or question.asked.name
         truths = [example.answer for example in question.test]
         records = [example.record for example in question.test]
         main = metrics_of(question.task)[0]
         found = resample(main, collect(question.task, truths, answers, records))
         scores = evaluate_task(question.task, truths, answers, records)
         self.rows.append({
-            "question": question.asked.name, "method": method, "seed": seed, "metric": main, "value": found.value,
+            "question": name, "method": method, "seed": seed, "metric": main, "value": found.value,
             "scores": json.dumps(dict(scores)), "count": len(truths), "missing": scores.missing,
             "rejected": len(question.failures), "seconds": round(seconds, 1),
             "unseen": sum(
@@ -206,7 +260,7 @@ class Cells:
         })  # fmt: skip
         self.write()
         print(
-            f"{question.asked.name} {method} seed {seed}: {main} {found.value:.4f}, {seconds:.0f} s",
+            f"{name} {method} seed {seed}: {main} {found.value:.4f}, {seconds:.0f} s",
             flush=True,
         )
 
@@ -238,6 +292,21 @@ def measure(cells: Cells, names: Sequence[str], seeds: Sequence[int], methods: S
                 began = time.process_time()
                 for method, answers in ask(question).items():
                     cells.add(question, method, number, answers, time.process_time() - began)
+
+
+def measure_ways(cells: Cells, names: Sequence[str], seeds: Sequence[int], ways: Sequence[str]) -> None:
+    """The decoder trained in other ways, on each question that a way changes anything of."""
+    for seed in seeds:
+        for name in names:
+            for method in ways:
+                way, asked = WAYS[method], QUESTIONS[name]
+                if cells.find(name, method, seed) is not None or way.marks == asked.marks:
+                    continue
+                if way.marks is not None:
+                    asked = dataclasses.replace(asked, name=f"{name}_{method}", table=name, marks=way.marks)
+                question, began = Question(asked), time.process_time()
+                for told, answers in ask_decoder(question, seed, True, method, way).items():
+                    cells.add(question, told, seed, answers, time.process_time() - began)
 
 
 # The table
@@ -292,6 +361,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--questions", nargs="+", choices=list(QUESTIONS), default=list(QUESTIONS))
     parser.add_argument("--methods", nargs="+", default=["protscribe", "dedicated", "baselines"])
+    parser.add_argument(
+        "--ways", nargs="+", choices=list(WAYS), default=[], help="only these, see benchmarks/claim/ways.py"
+    )
     parser.add_argument("--cells", type=Path, default=Path("benchmarks/central_claim.parquet"))
     parser.add_argument(
         "--out", type=Path, help="a Markdown file; its table, between two markers, is replaced"
@@ -301,6 +373,9 @@ def main() -> None:
         sys.exit("set PROTSCRIBE_DATA to the folder of the large tables")
     torch.set_num_threads(1)
     cells = Cells(options.cells)
+    if options.ways:
+        measure_ways(cells, options.questions, options.seeds, options.ways)
+        return
     measure(cells, options.questions, options.seeds, options.methods)
     lines, verdicts = table(cells)
     print("\n".join(lines))

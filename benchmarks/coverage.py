@@ -36,8 +36,13 @@ from protscribe.catalogue import find_source
 from protscribe.codecs.protocol import Evidence, Readout
 from protscribe.data.examples import Example, read_source
 from protscribe.errors import ProtscribeError
-from protscribe.evaluation.calibration import calibration_scores, events_of, has_events, reliability
-from protscribe.evaluation.trust import calibrated_crosswise, fit_rows, keeps_order, scores_of
+from protscribe.evaluation.confidence.calibration import (
+    calibration_scores,
+    events_of,
+    has_events,
+    reliability,
+)
+from protscribe.evaluation.confidence.trust import calibrated_crosswise, fit_rows, keeps_order, scores_of
 from protscribe.predictor import Predictor
 from protscribe.task import Task
 from protscribe.trust import Trust

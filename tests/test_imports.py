@@ -126,17 +126,17 @@ RULES = {
         f"{MODEL} data homology pretraining training configuration transfer", "numpy torch lightning pyarrow"
     ),
     "pretraining.probes": Rule(f"{QUESTIONS} data evaluation", "torch"),
-    "evaluation.trust": Rule(f"{EVALUATION} checkpoint predictor", "numpy"),
+    "evaluation.confidence.trust": Rule(f"{EVALUATION} checkpoint predictor", "numpy"),
     "evaluation.influence": Rule(f"{EVALUATION} predictor outputs", "numpy"),
-    "evaluation.states": Rule(f"{MODEL} evaluation", "numpy torch"),
+    "evaluation.rivals.states": Rule(f"{MODEL} evaluation", "numpy torch"),
     "evaluation.cases": Rule(f"{EVALUATION} outputs", "numpy pyarrow"),
     "evaluation.provenance": Rule("errors documents checkpoint"),
     "evaluation.report": Rule(f"{EVALUATION} trust predictions outputs", "numpy matplotlib yaml jinja2"),
     "evaluation.explained": Rule("evaluation explanation", "numpy matplotlib"),
     "evaluation.explaining": Rule(f"{EVALUATION} explanation predictor predictions outputs progress"),
-    "evaluation.network_head": Rule("evaluation", "numpy torch"),
-    "evaluation.neighbours": Rule(f"{EVALUATION} homology", "numpy scipy rapidfuzz"),
-    "evaluation.alignment": Rule(EVALUATION, "numpy Bio"),
+    "evaluation.rivals.network_head": Rule("evaluation", "numpy torch"),
+    "evaluation.rivals.neighbours": Rule(f"{EVALUATION} homology", "numpy scipy rapidfuzz"),
+    "evaluation.rivals.alignment": Rule(EVALUATION, "numpy Bio"),
     "evaluation.units": Rule(f"{EVALUATION} homology splits.clusters"),
     # Millions of sequences: pure Python and pyarrow, but for what loads a model or asks how many devices there are.
     "bulk": Rule(
@@ -412,7 +412,7 @@ def test_a_violation_is_found(module, source, said):
     [
         ("codecs.number", "import math\nimport numpy as np\nfrom protscribe.vocabulary import Block"),
         ("task", "from protscribe.codecs.number import Number"),
-        ("training.export", "from protscribe.evaluation import readouts"),
+        ("training.export", "from protscribe.evaluation.confidence import readouts"),
         ("records", "def show():\n    from protscribe.predictions import summary"),
         ("configuration", "importlib.import_module(name)"),
         ("encoders.mini", "torch.load(path, weights_only=True, map_location='cpu')"),

@@ -25,9 +25,9 @@ from protscribe.data.collate import Question
 from protscribe.data.datamodule import ScribeData
 from protscribe.data.examples import Example
 from protscribe.evaluation.answers import candidate_indices
-from protscribe.evaluation.baselines import domain_texts, included, predicted, written
-from protscribe.evaluation.readouts import best_of, candidate_readouts, try_readouts
-from protscribe.evaluation.states import condition_features
+from protscribe.evaluation.confidence.readouts import best_of, candidate_readouts, try_readouts
+from protscribe.evaluation.rivals.majority import domain_texts, included, predicted, written
+from protscribe.evaluation.rivals.states import condition_features
 from protscribe.nn.decoder import Decoder, waves
 from protscribe.records import Prediction, ProteinRecord
 from protscribe.task import Task

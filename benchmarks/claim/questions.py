@@ -41,6 +41,8 @@ class Asked:
     """Whether the label is not the table's own but the residues of a signal peptide, of which most proteins have none."""
     marks: bool = False
     """Whether sites are written as a mark at each residue in place of pointers to the members."""
+    table: str = ""
+    """The question whose rows are used, where that is another one."""
 
 
 QUESTIONS = {
@@ -65,7 +67,7 @@ QUESTIONS = {
 def source_of(asked: Asked, tables: Path, data: Path) -> Source:
     """The source of a question's own table, which is made where it is not there yet."""
     plain: dict[str, Any] = dict(read_yaml(Path("configs/source") / f"{asked.source}.yaml"))
-    path = tables / f"{asked.name}.parquet"
+    path = tables / f"{asked.table or asked.name}.parquet"
     if not path.is_file():
         tables.mkdir(parents=True, exist_ok=True)
         write_table(asked, plain, data, path)

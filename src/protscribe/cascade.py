@@ -22,9 +22,9 @@ class Cascade:
 
     ``small`` answers everything; what it answers with a score below ``threshold`` (one for all tasks, or by task: tasks that it
     does not name are never escalated) is asked of ``large`` as well, whose answer then counts, with ``"escalated"`` in its
-    status. Calibrated scores are worth it: :func:`protscribe.evaluation.selection.cascade_curve` gives the cost and the quality
-    of every threshold on validation rows. Raises :class:`~protscribe.errors.ConfigError` ``config.value`` for a threshold
-    outside of 0..1, for a task that only one has, and where they have none in common.
+    status. Calibrated scores are worth it: :func:`protscribe.evaluation.confidence.selection.cascade_curve` gives the cost and
+    the quality of every threshold on validation rows. Raises :class:`~protscribe.errors.ConfigError` ``config.value`` for a
+    threshold outside of 0..1, for a task that only one has, and where they have none in common.
     """
 
     def __init__(self, small: Predictor, large: Predictor, threshold: float | Mapping[str, float]) -> None:

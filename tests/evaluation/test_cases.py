@@ -3,9 +3,9 @@
 import pytest
 
 from protscribe.errors import InputError
-from protscribe.evaluation.baselines import majority
 from protscribe.evaluation.cases import COLUMNS, Case, cases_of, read_cases, write_cases
 from protscribe.evaluation.result import TaskResult
+from protscribe.evaluation.rivals.majority import majority
 from protscribe.records import Failure, Prediction, ProteinRecord
 from tests.evaluation.toys import TASKS, examples
 

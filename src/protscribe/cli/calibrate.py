@@ -13,9 +13,9 @@ from protscribe.errors import ConfigError
 
 
 def check(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The keywords of :func:`protscribe.evaluation.trust.calibrate_bundle`, but for the sources, which are still names."""
+    """The keywords of :func:`protscribe.evaluation.confidence.trust.calibrate_bundle`; sources are still names."""
     from protscribe.configuration import check_node
-    from protscribe.evaluation.trust import calibrate_bundle
+    from protscribe.evaluation.confidence.trust import calibrate_bundle
 
     settings = as_keywords(config)
     check_keywords(calibrate_bundle, settings, apart=("sources", "mixture"), supplied=("sources", "root"))
@@ -26,7 +26,7 @@ def check(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _calibrate(config: dict[str, Any], folder: Path | None) -> int:
     settings = check(config)
-    from protscribe.evaluation.trust import calibrate_bundle
+    from protscribe.evaluation.confidence.trust import calibrate_bundle
 
     sources = labelled_sources(settings, config, folder, "say on what to calibrate")
     result = calibrate_bundle(sources=sources, **settings)

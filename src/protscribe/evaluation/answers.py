@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protscribe.codecs.protocol import Codec
-from protscribe.evaluation.hierarchy import Hierarchy
+from protscribe.evaluation.measures.hierarchy import Hierarchy
 from protscribe.evaluation.truths import is_written
 from protscribe.records import Prediction, ProteinRecord
 from protscribe.task import Task

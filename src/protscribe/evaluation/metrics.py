@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from protscribe.errors import ConfigError, TaskError, nearest
 from protscribe.evaluation.answers import Answers
-from protscribe.evaluation.hierarchy import Hierarchy
-from protscribe.evaluation.judging import TOGETHER
-from protscribe.evaluation.measures import DEFAULTS, METRICS, Metric
+from protscribe.evaluation.measures.catalogue import DEFAULTS, METRICS, Metric
+from protscribe.evaluation.measures.hierarchy import Hierarchy
+from protscribe.evaluation.measures.judging import TOGETHER
 from protscribe.records import Failure, Prediction, ProteinRecord
 from protscribe.task import Task
 

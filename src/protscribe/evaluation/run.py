@@ -18,14 +18,21 @@ from protscribe.evaluation.answers import labels_of
 from protscribe.evaluation.bands import DIVISIONS, Division, find_bands, judge_bands
 from protscribe.evaluation.breakdown import break_down
 from protscribe.evaluation.cases import FILE, write_cases
-from protscribe.evaluation.hierarchy import Hierarchy, read_hierarchy
 from protscribe.evaluation.leakage import Audit, audit_rows
+from protscribe.evaluation.measures.hierarchy import Hierarchy, read_hierarchy
 from protscribe.evaluation.metrics import METRICS, Resampled, collect, metrics_of, resample, score
 from protscribe.evaluation.provenance import describe_model
 from protscribe.evaluation.report import write_report
 from protscribe.evaluation.report.picture import plot_report
 from protscribe.evaluation.result import EvaluationResult, MethodResult, TaskResult
-from protscribe.evaluation.rivals import USUAL, Baseline, Fitting, Learnable, answers_of, chosen_baselines
+from protscribe.evaluation.rivals.choice import (
+    USUAL,
+    Baseline,
+    Fitting,
+    Learnable,
+    answers_of,
+    chosen_baselines,
+)
 from protscribe.evaluation.truths import is_written, parse_truth
 from protscribe.evaluation.units import SEARCHED, column_values, numbered, proteins, searched_clusters
 from protscribe.homology import can_search
@@ -82,8 +89,9 @@ def evaluate(
     ----------
     bundle_path: a bundle folder or a Hub name. sources: where the labelled rows lie; the rows of several sources of one
         task are judged together. Relative paths in them count from ``root``.
-    baselines: names from :data:`~protscribe.evaluation.rivals.BASELINES`, or ``"all"``; learned from the sources' training
-        rows. ``fitting_limit``, ``mlp_layers`` and ``mlp_width`` are those of :class:`~protscribe.evaluation.rivals.Fitting`.
+    baselines: names from :data:`~protscribe.evaluation.rivals.choice.BASELINES`, or ``"all"``; learned from the sources'
+        training rows. ``fitting_limit``, ``mlp_layers`` and ``mlp_width`` are those of
+        :class:`~protscribe.evaluation.rivals.choice.Fitting`.
         greedy: also judge the greedy string.
     limit: at most so many rows a task, drawn with ``seed``. resamples, level: of the bootstrap over proteins for each
         task's main metric. clusters: a column whose values are drawn whole in place of proteins, or ``"mmseqs"``: clusters at

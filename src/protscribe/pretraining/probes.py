@@ -1,6 +1,6 @@
 """What an encoder's states are worth: linear probes on real tasks, beside random weights and beside composition.
 
-A probe is :func:`protscribe.evaluation.head.head_baseline`: logistic or ridge regression on frozen states, its strength
+A probe is :func:`protscribe.evaluation.rivals.head.head_baseline`: logistic or ridge regression on frozen states, its strength
 chosen on validation data. Whatever it reaches, the states hold in a form that a line can read.
 
 Shape legend: N proteins, L residues (padded), R residue letters, W places of a window.
@@ -19,8 +19,8 @@ from torch.nn.functional import one_hot, pad
 
 from protscribe.alphabet import PAD_RESIDUE
 from protscribe.data.examples import Example
-from protscribe.evaluation.head import head_baseline
 from protscribe.evaluation.metrics import Interval, collect, decision_metric, interval
+from protscribe.evaluation.rivals.head import head_baseline
 from protscribe.task import Task
 
 

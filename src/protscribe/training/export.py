@@ -27,8 +27,8 @@ def export(
     there before the run stay, with their readouts."""
     from protscribe.checkpoint import Bundle, save_bundle
     from protscribe.codecs.protocol import Readout
-    from protscribe.evaluation.readouts import choose_readouts
-    from protscribe.evaluation.trust import fit_trust
+    from protscribe.evaluation.confidence.readouts import choose_readouts
+    from protscribe.evaluation.confidence.trust import fit_trust
     from protscribe.predictor import Predictor
 
     encoder: Any = model.encoder

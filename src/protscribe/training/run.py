@@ -145,7 +145,8 @@ def train(
     resume: a checkpoint of this run, or ``"last"`` for the newest one in ``folder/checkpoints`` that is intact, where
         there is any: the run goes on as if it had never been interrupted.
     choose_readouts: whether thresholds and statistics are chosen on validation data. calibrate: whether calibrations, and the
-        thresholds of guarantees, are fitted on it before (not without choosing), see :mod:`protscribe.evaluation.trust`.
+        thresholds of guarantees, are fitted on it before (not without choosing), see
+        :mod:`protscribe.evaluation.confidence.trust`.
     config: is stored in the bundle for people to read.
 
     Raises

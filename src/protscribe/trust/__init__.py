@@ -2,7 +2,7 @@
 
 :class:`Trust` is what a bundle keeps of one task beside its readout: a :class:`~protscribe.trust.calibration.Calibration`,
 applied to evidence before an answer is read from it, and the thresholds of a
-:class:`~protscribe.trust.conformal.Conformal` guarantee. How both are fitted: ``protscribe.evaluation.trust``.
+:class:`~protscribe.trust.conformal.Conformal` guarantee. How both are fitted: ``protscribe.evaluation.confidence.trust``.
 """
 
 from __future__ import annotations

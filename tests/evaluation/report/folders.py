@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 
 from protscribe.evaluation.bands import Band
-from protscribe.evaluation.baselines import majority
 from protscribe.evaluation.breakdown import break_down
 from protscribe.evaluation.cases import FILE, write_cases
 from protscribe.evaluation.metrics import collect, metrics_of, resample, score
 from protscribe.evaluation.result import EvaluationResult, MethodResult, TaskResult
+from protscribe.evaluation.rivals.majority import majority
 from protscribe.records import Failure
 from tests.evaluation.toys import TASKS, examples
 

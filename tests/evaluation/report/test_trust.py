@@ -5,12 +5,12 @@ import pytest
 
 from protscribe.codecs.protocol import First, Inclusion, Marginals, Readout
 from protscribe.data.examples import Example
-from protscribe.evaluation.baselines import included
-from protscribe.evaluation.calibration import events_of
 from protscribe.evaluation.cases import Case
+from protscribe.evaluation.confidence.calibration import events_of
 from protscribe.evaluation.report.failures import is_right, worst_answers
 from protscribe.evaluation.report.findings import TaskFindings
 from protscribe.evaluation.report.trust import abstaining, events, reliabilities
+from protscribe.evaluation.rivals.majority import included
 from protscribe.records import Failure, Prediction, ProteinRecord
 from tests.evaluation.toys import TASKS, examples
 

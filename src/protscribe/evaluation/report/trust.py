@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from protscribe.codecs.protocol import Reading
-from protscribe.evaluation.calibration import BINS, reliability
 from protscribe.evaluation.cases import Case
+from protscribe.evaluation.confidence.calibration import BINS, reliability
 from protscribe.evaluation.report import figures
 from protscribe.evaluation.report.document import Block, Drawing, Heading, Paragraph, Table
 from protscribe.evaluation.report.drawing import to_svg

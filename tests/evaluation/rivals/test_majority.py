@@ -10,10 +10,10 @@ from protscribe.codecs.segments import Segment
 from protscribe.data.examples import Example
 from protscribe.encoders.mini import MiniEncoder
 from protscribe.errors import TaskError
-from protscribe.evaluation.baselines import majority
-from protscribe.evaluation.head import has_head, head_baseline
 from protscribe.evaluation.metrics import decision_metric, evaluate_task
-from protscribe.evaluation.states import States, pooled_features
+from protscribe.evaluation.rivals.head import has_head, head_baseline
+from protscribe.evaluation.rivals.majority import majority
+from protscribe.evaluation.rivals.states import States, pooled_features
 from protscribe.nn.decoder import Decoder
 from protscribe.nn.model import Scribe
 from protscribe.records import ProteinRecord
@@ -252,7 +252,7 @@ def test_states_do_not_depend_on_their_batch(monkeypatch, limit):
     chains = [e.record.sequence for e in examples("rich_in_k", 20)]
     states = States(Scribe(encoder, decoder).eval())
     together = states.of_chains(chains, lambda found: found)
-    monkeypatch.setattr("protscribe.evaluation.states.BATCH_RESIDUES", 1)
+    monkeypatch.setattr("protscribe.evaluation.rivals.states.BATCH_RESIDUES", 1)
     alone = states.of_chains(chains, lambda found: found)
     assert together.keys() == alone.keys() == set(chains)
     for chain in chains:

@@ -11,8 +11,8 @@ from typing import Literal, Protocol
 
 from protscribe.codecs.protocol import Evidence, Readout
 from protscribe.data.examples import Example
-from protscribe.evaluation.baselines import predicted
 from protscribe.evaluation.metrics import METRICS, Scores, decision_metric, evaluate_task
+from protscribe.evaluation.rivals.majority import predicted
 from protscribe.records import ProteinRecord
 from protscribe.task import Task
 

@@ -20,13 +20,13 @@ from protscribe.codecs.protocol import Evidence, Readout
 from protscribe.data.examples import Example, read_source
 from protscribe.data.source import Source, Split
 from protscribe.errors import ConfigError, TaskError
-from protscribe.evaluation.calibration import (
+from protscribe.evaluation.confidence.calibration import (
     CalibrationScores,
     calibration_scores,
     fit_calibration,
     has_events,
 )
-from protscribe.evaluation.readouts import Answered, Way, choose_readouts
+from protscribe.evaluation.confidence.readouts import Answered, Way, choose_readouts
 from protscribe.predictor import Predictor
 from protscribe.records import Failure, ProteinRecord
 from protscribe.task import Task

@@ -12,9 +12,9 @@ from functools import partial
 from typing import Any
 
 from protscribe.evaluation import answers as pairs_of
-from protscribe.evaluation import correlation, judging, label_sets, overlap, ranking
 from protscribe.evaluation.answers import Answers, Tally
-from protscribe.evaluation.judging import Judge, PairScore
+from protscribe.evaluation.measures import correlation, judging, label_sets, overlap, ranking
+from protscribe.evaluation.measures.judging import Judge, PairScore
 
 CLASS = ("category",)
 SETS = ("category_set", "category_path")

@@ -1,6 +1,6 @@
 """What any predictor must beat first: the answer that looks at no protein. And what all baselines share.
 
-Which others there are stands in ``protscribe.evaluation.rivals``.
+Which others there are stands in ``protscribe.evaluation.rivals.choice``.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from protscribe.evaluation.linear import Fit, Floats, Predict, Rows
+from protscribe.evaluation.rivals.linear import Fit, Floats, Predict, Rows
 
 BATCH = 256
 EPOCHS, PATIENCE = 60, 5

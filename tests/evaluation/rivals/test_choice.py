@@ -5,16 +5,23 @@ import pytest
 
 from protscribe.data.examples import Example
 from protscribe.errors import ConfigError, TaskError
-from protscribe.evaluation import neighbours as neighbours_module
-from protscribe.evaluation.bias import bias_baseline, has_partners
-from protscribe.evaluation.composition import ATOMS, LETTERS, REACH, CompositionFeatures
-from protscribe.evaluation.head import answer_from, head_baseline
-from protscribe.evaluation.linear import Linear, Rows
 from protscribe.evaluation.metrics import decision_metric, evaluate_task
-from protscribe.evaluation.neighbours import Similarity, neighbour_baseline
-from protscribe.evaluation.network_head import Network
 from protscribe.evaluation.result import MEANINGS, METHODS
-from protscribe.evaluation.rivals import BASELINES, USUAL, Fitting, Learnable, answers_of, chosen_baselines
+from protscribe.evaluation.rivals import neighbours as neighbours_module
+from protscribe.evaluation.rivals.bias import bias_baseline, has_partners
+from protscribe.evaluation.rivals.choice import (
+    BASELINES,
+    USUAL,
+    Fitting,
+    Learnable,
+    answers_of,
+    chosen_baselines,
+)
+from protscribe.evaluation.rivals.composition import ATOMS, LETTERS, REACH, CompositionFeatures
+from protscribe.evaluation.rivals.head import answer_from, head_baseline
+from protscribe.evaluation.rivals.linear import Linear, Rows
+from protscribe.evaluation.rivals.neighbours import Similarity, neighbour_baseline
+from protscribe.evaluation.rivals.network_head import Network
 from protscribe.homology import can_search
 from protscribe.records import ProteinRecord
 from tests.evaluation.toys import TASKS, examples, letter_predictor, task
@@ -42,7 +49,7 @@ def test_names():
 
 
 def test_without_a_package_that_compares(monkeypatch):
-    monkeypatch.setattr("protscribe.evaluation.rivals.can_compare", lambda: False)
+    monkeypatch.setattr("protscribe.evaluation.rivals.choice.can_compare", lambda: False)
     for names in ("all", ["neighbours"]):
         with pytest.raises(ConfigError, match=r"pip install 'protscribe\[homology\]'") as caught:
             chosen_baselines(names)

@@ -7,7 +7,7 @@ import pytest
 
 from protscribe.codecs.protocol import DigitTree, Draws, First, Greedy, Inclusion, Readout
 from protscribe.data.examples import Example
-from protscribe.evaluation.readouts import (
+from protscribe.evaluation.confidence.readouts import (
     THRESHOLDS,
     best_of,
     candidate_readouts,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from protscribe.codecs.segments import Segment
 from protscribe.errors import TaskError
 from protscribe.evaluation.answers import matched
-from protscribe.evaluation.hierarchy import Hierarchy, read_hierarchy
+from protscribe.evaluation.measures.hierarchy import Hierarchy, read_hierarchy
 from protscribe.evaluation.metrics import METRICS, collect, evaluate_task, metric_of, resample
 from protscribe.records import ProteinRecord
 from tests.evaluation.test_metrics import (

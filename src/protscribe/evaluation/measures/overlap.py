@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Sequence
 
 from protscribe.evaluation.answers import Answers, filled, painted
-from protscribe.evaluation.judging import UNDEFINED, Judge, judge_mean
+from protscribe.evaluation.measures.judging import UNDEFINED, Judge, judge_mean
 
 Run = tuple[str, int, int]
 """A label, and the indices of the first residue of a stretch and of the first one after it."""

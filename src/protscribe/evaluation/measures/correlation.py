@@ -15,7 +15,7 @@ from sklearn import metrics as sk
 
 from protscribe.errors import TaskError, nearest
 from protscribe.evaluation.answers import Answers
-from protscribe.evaluation.judging import (
+from protscribe.evaluation.measures.judging import (
     TOGETHER,
     UNDEFINED,
     Copies,

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protscribe.data.examples import Example
-from protscribe.evaluation.head import residue_texts
+from protscribe.evaluation.rivals.head import residue_texts
 from protscribe.task import Task
 
 PRIOR = 0.1

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from sklearn import metrics as sk
 
 from protscribe.evaluation.answers import Answers, candidate_indices, labels_of
-from protscribe.evaluation.judging import (
+from protscribe.evaluation.measures.judging import (
     TOGETHER,
     UNDEFINED,
     Copies,

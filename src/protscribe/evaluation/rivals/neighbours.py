@@ -22,10 +22,9 @@ from scipy import sparse
 from protscribe.codecs.protocol import Evidence, First, Marginals
 from protscribe.data.examples import Example
 from protscribe.errors import ConfigError, TaskError
-from protscribe.evaluation.alignment import Transfer
 from protscribe.evaluation.answers import candidate_indices
-from protscribe.evaluation.baselines import domain_texts, included
-from protscribe.evaluation.head import (
+from protscribe.evaluation.rivals.alignment import Transfer
+from protscribe.evaluation.rivals.head import (
     POOLED,
     TRIED,
     arranged,
@@ -39,6 +38,7 @@ from protscribe.evaluation.head import (
     records_of,
     residue_names,
 )
+from protscribe.evaluation.rivals.majority import domain_texts, included
 from protscribe.homology import Criteria, can_search, search
 from protscribe.records import Prediction, ProteinRecord
 from protscribe.task import Task

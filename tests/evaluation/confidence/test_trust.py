@@ -13,7 +13,7 @@ from protscribe.codecs.sets import choose
 from protscribe.data.examples import Example
 from protscribe.data.source import Source
 from protscribe.errors import ConfigError, TaskError
-from protscribe.evaluation.trust import (
+from protscribe.evaluation.confidence.trust import (
     MOST_ROWS,
     calibrate_bundle,
     carried,

@@ -12,12 +12,12 @@ from typing import Any, Literal, get_args
 
 from protscribe.data.examples import Example
 from protscribe.errors import ConfigError, nearest
-from protscribe.evaluation.baselines import majority
-from protscribe.evaluation.bias import bias_baseline, has_partners
-from protscribe.evaluation.composition import CompositionFeatures
-from protscribe.evaluation.head import Bundled, answer_from, has_head, head_baseline
-from protscribe.evaluation.linear import Linear
-from protscribe.evaluation.neighbours import can_compare, neighbour_baseline
+from protscribe.evaluation.rivals.bias import bias_baseline, has_partners
+from protscribe.evaluation.rivals.composition import CompositionFeatures
+from protscribe.evaluation.rivals.head import Bundled, answer_from, has_head, head_baseline
+from protscribe.evaluation.rivals.linear import Linear
+from protscribe.evaluation.rivals.majority import majority
+from protscribe.evaluation.rivals.neighbours import can_compare, neighbour_baseline
 from protscribe.records import Prediction
 from protscribe.task import Task
 
@@ -115,7 +115,7 @@ def _head(given: Learnable, fitting: Fitting) -> list[Prediction]:
 
 
 def _mlp(given: Learnable, fitting: Fitting) -> list[Prediction]:
-    from protscribe.evaluation.network_head import Network
+    from protscribe.evaluation.rivals.network_head import Network
 
     network = Network(layers=fitting.mlp_layers, width=fitting.mlp_width or 1, seed=fitting.seed)
     if fitting.mlp_width is None:

@@ -15,7 +15,7 @@ from scipy import sparse
 from sklearn import metrics as sk
 
 from protscribe.evaluation.answers import MISSING, Answers, levels
-from protscribe.evaluation.judging import (
+from protscribe.evaluation.measures.judging import (
     UNDEFINED,
     Copies,
     Draws,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from protscribe.evaluation.states import Floats, ResidueFeatures, condition_features
+from protscribe.evaluation.rivals.states import Floats, ResidueFeatures, condition_features
 from protscribe.records import ProteinRecord
 from protscribe.task import Task
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protscribe.evaluation.overlap import runs, segment_overlap
+from protscribe.evaluation.measures.overlap import runs, segment_overlap
 
 
 @pytest.mark.parametrize(

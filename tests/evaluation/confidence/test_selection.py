@@ -7,8 +7,13 @@ from hypothesis import strategies as st
 
 from protscribe.codecs.protocol import Reading
 from protscribe.errors import ConfigError
-from protscribe.evaluation.baselines import predicted
-from protscribe.evaluation.selection import cascade_curve, risk_coverage, threshold_for_accuracy, worth
+from protscribe.evaluation.confidence.selection import (
+    cascade_curve,
+    risk_coverage,
+    threshold_for_accuracy,
+    worth,
+)
+from protscribe.evaluation.rivals.majority import predicted
 from tests.evaluation.toys import TASKS, examples
 
 PROTEINS = st.lists(

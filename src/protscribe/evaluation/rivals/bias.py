@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 from protscribe.codecs.protocol import Evidence, First
 from protscribe.data.examples import Example
 from protscribe.errors import TaskError
-from protscribe.evaluation.baselines import domain_texts, included
-from protscribe.evaluation.head import (
+from protscribe.evaluation.rivals.head import (
     POOLED,
     arranged,
     best_numbers,
@@ -31,6 +30,7 @@ from protscribe.evaluation.head import (
     read_all,
     records_of,
 )
+from protscribe.evaluation.rivals.majority import domain_texts, included
 from protscribe.records import Prediction, ProteinRecord
 from protscribe.task import Task
 

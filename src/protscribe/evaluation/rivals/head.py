@@ -23,11 +23,11 @@ from protscribe.codecs.segments import Segment
 from protscribe.data.examples import Example
 from protscribe.errors import TaskError
 from protscribe.evaluation.answers import candidate_indices
-from protscribe.evaluation.baselines import domain_texts, included, predicted, written
-from protscribe.evaluation.linear import Fit, Linear, Models, Predict, Rows
+from protscribe.evaluation.confidence.readouts import best_of, candidate_readouts, try_readouts
 from protscribe.evaluation.metrics import METRICS, better, decision_metric, evaluate_task
-from protscribe.evaluation.readouts import best_of, candidate_readouts, try_readouts
-from protscribe.evaluation.states import Floats, ResidueFeatures, StateFeatures, States
+from protscribe.evaluation.rivals.linear import Fit, Linear, Models, Predict, Rows
+from protscribe.evaluation.rivals.majority import domain_texts, included, predicted, written
+from protscribe.evaluation.rivals.states import Floats, ResidueFeatures, StateFeatures, States
 from protscribe.records import Prediction, ProteinRecord
 from protscribe.task import Task
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from protscribe.codecs.protocol import DigitTree, First, Greedy, Inclusion, Marginals
 from protscribe.data.examples import Example
 from protscribe.errors import ConfigError
-from protscribe.evaluation.calibration import (
+from protscribe.evaluation.confidence.calibration import (
     LEAST_ROWS,
     calibration_scores,
     events_of,

@@ -1,0 +1,76 @@
+"""Other ways to train the decoder on a question: remedies for where it loses, and ablations of what it is made of.
+
+A way changes as little as it can: overrides of ``protscribe train``, how sites are written, a first stage without labels, or
+one method of the library for as long as the question is asked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from protscribe.data.batch import Batch
+from protscribe.nn.decoder import Decoder, Memory
+from protscribe.training.module import ScribeTraining
+
+
+@dataclass(frozen=True)
+class Way:
+    """``told`` says in a table's cell what is other than by default. ``marks`` is how sites are written (``None``: as the
+    question says).
+    """
+
+    told: str
+    overrides: tuple[str, ...] = ()
+    marks: bool | None = None
+    first_stage: bool = False
+    """Whether the decoder first learns questions without labels (``experiment=decoder_pretraining``) on the same proteins."""
+    patch: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
+
+
+@contextlib.contextmanager
+def replaced(owner: type, name: str, by: Any) -> Iterator[None]:
+    kept = getattr(owner, name)
+    setattr(owner, name, by)
+    try:
+        yield
+    finally:
+        setattr(owner, name, kept)
+
+
+def unaligned() -> contextlib.AbstractContextManager[None]:
+    """No column is told the residue that it is about."""
+    embed = Decoder.embed
+
+    def without(
+        self: Decoder, tokens_BQ: Tensor, aligned_BQ: Tensor, memory: Memory, pointing: bool = True
+    ) -> Tensor:
+        return embed(self, tokens_BQ, torch.full_like(aligned_BQ, -1), memory, pointing)
+
+    return replaced(Decoder, "embed", without)
+
+
+def unhidden() -> contextlib.AbstractContextManager[None]:
+    """Training shows every prefix as it is."""
+
+    def nothing(self: ScribeTraining, batch: Batch) -> Tensor:
+        return torch.zeros_like(batch.answer_BT)
+
+    return replaced(ScribeTraining, "_hidden", nothing)
+
+
+WAYS = {
+    "all_hidden": Way("trained as it is read: the whole prefix hidden always", ("objective.hide_all=1",)),
+    "mostly_hidden": Way("the whole prefix hidden three times in four", ("objective.hide_all=0.75",)),
+    "pointers": Way("pointers in place of marks", marks=False),
+    "marks": Way("marks in place of pointers", marks=True),
+    "first_stage": Way("a first stage of questions without labels", first_stage=True),
+    "positions": Way("position tokens in place of pointers", ("data.positions=tokens",), marks=False),
+    "unaligned": Way("columns are not told their residue", patch=unaligned),
+    "unhidden": Way("no prefix is hidden in training", patch=unhidden),
+}

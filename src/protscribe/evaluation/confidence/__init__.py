@@ -1,0 +1,1 @@
+"""How sure, and how rightly so: what is fitted on validation rows, and measured on test rows."""
