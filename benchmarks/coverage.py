@@ -2,6 +2,7 @@
 
     python benchmarks/coverage.py
     python benchmarks/coverage.py --bundle runs/mine/bundle --sources deeploc2 tmbed_topology
+    python benchmarks/coverage.py --bundle runs/mine/bundle --config-dir my/configs --sources mine --most 1000
 
 The held-out rows of a task (validation and test) are pooled, and the model is asked about each once. A hundred times they
 are cut at random into rows to calibrate on (as ``protscribe calibrate`` does) and rows to test on: such rows are
@@ -74,11 +75,13 @@ class Pool:
         return [self.examples[i] for i in places], [trust.calibrated(self.evidence[i]) for i in places]
 
 
-def ask(predictor: Predictor, source_name: str, most: int, seed: int) -> Pool | None:
+def ask(
+    predictor: Predictor, source_name: str, most: int, seed: int, configs: Path | None = None
+) -> Pool | None:
     variables = {
         f"oc.env:{name}": value for name, value in os.environ.items() if name.startswith("PROTSCRIBE_")
     }
-    source = find_source(source_name, {"paths.data": str(ROOT / "data"), **variables}, None)
+    source = find_source(source_name, {"paths.data": str(ROOT / "data"), **variables}, configs)
     if source.task not in predictor.tasks:
         print(f"{source_name}: the bundle has no task {source.task}", file=sys.stderr)
         return None
@@ -301,6 +304,7 @@ def main() -> None:
     parser.add_argument(
         "--sources", nargs="*", help="names of sources; left out: those named as the bundle's tasks"
     )
+    parser.add_argument("--config-dir", type=Path, help="where sources are that do not ship with the package")
     parser.add_argument("--level", type=float, default=0.9)
     parser.add_argument("--repeats", type=int, default=100)
     parser.add_argument("--most", type=int, default=300, help="at most so many rows of each split of a task")
@@ -309,7 +313,7 @@ def main() -> None:
     predictor = Predictor.load(given.bundle, "cpu")
     results = []
     for name in given.sources or list(predictor.tasks):
-        pool = ask(predictor, name, given.most, given.seed)
+        pool = ask(predictor, name, given.most, given.seed, given.config_dir)
         if pool is not None:
             results.append(measure(pool, given.level, given.repeats, given.seed))
             print(f"{name}: done", file=sys.stderr, flush=True)

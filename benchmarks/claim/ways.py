@@ -64,22 +64,22 @@ def unhidden() -> contextlib.AbstractContextManager[None]:
     return replaced(ScribeTraining, "_hidden", nothing)
 
 
-def loud_symbols() -> contextlib.AbstractContextManager[None]:
-    """Symbols start about as large as the residues' states that they are added to, not a fiftieth of that."""
+def quiet_symbols() -> contextlib.AbstractContextManager[None]:
+    """Symbols start a fiftieth as large as the residues' states that they are added to."""
     start = Decoder._start
 
-    def louder(module: nn.Module) -> None:
+    def quieter(module: nn.Module) -> None:
         start(module)
         if isinstance(module, nn.Embedding):
-            nn.init.normal_(module.weight, std=1.0)
+            nn.init.normal_(module.weight, std=0.02)
 
-    return replaced(Decoder, "_start", staticmethod(louder))
+    return replaced(Decoder, "_start", staticmethod(quieter))
 
 
 WAYS = {
     "all_hidden": Way("trained as it is read: the whole prefix hidden always", ("objective.hide_all=1",)),
     "mostly_hidden": Way("the whole prefix hidden three times in four", ("objective.hide_all=0.75",)),
-    "loud_symbols": Way("symbols start with a spread of 1 in place of 0.02", patch=loud_symbols),
+    "quiet_symbols": Way("symbols start with a spread of 0.02 in place of 1", patch=quiet_symbols),
     "fast_symbols": Way("symbols learn five times as fast", ("rates.symbols=5",)),
     "pointers": Way("pointers in place of marks", marks=False),
     "marks": Way("marks in place of pointers", marks=True),

@@ -189,10 +189,12 @@ class Decoder(nn.Module):
 
     @staticmethod
     def _start(module: nn.Module) -> None:
-        if isinstance(module, (nn.Linear, nn.Embedding)):
-            nn.init.normal_(
-                module.weight, std=0.02 if isinstance(module, nn.Embedding) else module.in_features**-0.5
-            )
+        # A symbol starts as large as the residue's state that it may be added to: smaller ones drown in it, and what is asked
+        # with them (docs/decisions/0015).
+        if isinstance(module, nn.Embedding):
+            nn.init.normal_(module.weight)
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=module.in_features**-0.5)
         if isinstance(module, nn.Linear) and module.bias is not None:
             nn.init.zeros_(module.bias)
 
