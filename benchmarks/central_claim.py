@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import math
 import os
 import statistics
 import sys
@@ -31,6 +32,7 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.claim.free import free_strings
 from benchmarks.claim.head import HeadTraining
 from benchmarks.claim.questions import QUESTIONS, Asked, source_of
 from benchmarks.claim.ways import WAYS, Way
@@ -61,6 +63,8 @@ SEEDED = ("protscribe", "greedy", "dedicated")
 HEADS = ("dedicated", "head", "mlp")
 """What answers from the same states."""
 AS_SHIPPED = Way("as shipped")
+FREE = "free"
+"""The way that trains nothing: greedy strings without a grammar, of the models that are there."""
 ONCE: tuple[Baseline, ...] = ("majority", "head", "mlp", "neighbours")
 SETTINGS: dict[str, Any] = read_yaml(Path("configs/experiment/central_claim.yaml"))
 RATE = SETTINGS["optimizer"]["lr"]
@@ -99,6 +103,8 @@ class Question:
         self.task = fill_task(self.defined, [self.source])
         self.failures: list[Failure] = []
         self.test = self.rows("test", self.failures)
+        self.validated: dict[str, float] = {}
+        """By method, the main metric on validation rows, which alone may choose among ways."""
 
     def rows(self, split: Any, failures: list[Failure] | None = None) -> list[Example]:
         found: list[Failure] = [] if failures is None else failures
@@ -145,6 +151,9 @@ def ask_decoder(
         records = [example.record for example in question.test]
         name = question.task.name
         answers: dict[str, Answers] = {method: list(predictor.stream(records, [name]))}
+        held = question.rows("validation", [])
+        found = list(predictor.stream([example.record for example in held], [name]))
+        question.validated[method] = score(question, held, found)
         if greedy:
             same = question.task.codec.asks in ("first", "greedy")
             beside = "greedy" if way is AS_SHIPPED else f"{method}/greedy"
@@ -152,6 +161,12 @@ def ask_decoder(
                 answers[method] if same else list(predictor.stream(records, [name], readout="greedy"))
             )
     return answers
+
+
+def score(question: Question, examples: Sequence[Example], answers: Answers) -> float:
+    truths, records = [example.answer for example in examples], [example.record for example in examples]
+    scores = evaluate_task(question.task, truths, answers, records)
+    return float(dict(scores)[metrics_of(question.task)[0]])
 
 
 def train(*overrides: str) -> None:
@@ -213,6 +228,8 @@ def ask_head(question: Question, seed: int) -> dict[str, Answers]:
     losses = training.fit(question.asked.passes, RATE, seed)
     print(f"  head: validation losses {[round(loss, 3) for loss in losses]}", flush=True)
     readout = training.choose(data.validation[question.task.name][:500])
+    held = question.rows("validation", [])
+    question.validated["dedicated"] = score(question, held, training.answers(held, readout))
     return {"dedicated": training.answers(question.test, readout)}
 
 
@@ -235,7 +252,8 @@ class Cells:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.rows: list[dict[str, Any]] = pq.read_table(path).to_pylist() if path.is_file() else []
+        kept: list[dict[str, Any]] = pq.read_table(path).to_pylist() if path.is_file() else []
+        self.rows = [{"validation": None, **row} for row in kept]
 
     def find(self, question: str, method: str, seed: int) -> dict[str, Any] | None:
         key = (question, method, seed)
@@ -250,7 +268,8 @@ class Cells:
         scores = evaluate_task(question.task, truths, answers, records)
         self.rows.append({
             "question": name, "method": method, "seed": seed, "metric": main, "value": found.value,
-            "scores": json.dumps(dict(scores)), "count": len(truths), "missing": scores.missing,
+            "scores": json.dumps(dict(scores)), "validation": question.validated.get(method),
+            "count": len(truths), "missing": scores.missing,
             "rejected": len(question.failures), "seconds": round(seconds, 1),
             "unseen": sum(
                 not is_written(question.task.codec, truth, record)
@@ -260,7 +279,8 @@ class Cells:
         })  # fmt: skip
         self.write()
         print(
-            f"{name} {method} seed {seed}: {main} {found.value:.4f}, {seconds:.0f} s",
+            f"{name} {method} seed {seed}: {main} {found.value:.4f} (validation "
+            f"{question.validated.get(method, math.nan):.4f}), {seconds:.0f} s",
             flush=True,
         )
 
@@ -299,6 +319,9 @@ def measure_ways(cells: Cells, names: Sequence[str], seeds: Sequence[int], ways:
     for seed in seeds:
         for name in names:
             for method in ways:
+                if method == FREE:
+                    measure_free(cells, name, seed)
+                    continue
                 way, asked = WAYS[method], QUESTIONS[name]
                 if cells.find(name, method, seed) is not None or way.marks == asked.marks:
                     continue
@@ -307,6 +330,17 @@ def measure_ways(cells: Cells, names: Sequence[str], seeds: Sequence[int], ways:
                 question, began = Question(asked), time.process_time()
                 for told, answers in ask_decoder(question, seed, True, method, way).items():
                     cells.add(question, told, seed, answers, time.process_time() - began)
+
+
+def measure_free(cells: Cells, name: str, seed: int) -> None:
+    """The decoder as shipped, with no grammar to hold its greedy string."""
+    bundle = RUNS / f"{name}_{seed}" / "bundle"
+    if cells.find(name, FREE, seed) is not None or not bundle.is_dir():
+        return
+    question, began = Question(QUESTIONS[name]), time.process_time()
+    predictor = Predictor.load(str(bundle), device="cpu")
+    answers = free_strings(predictor, predictor.tasks[question.task.name], question.test)
+    cells.add(question, FREE, seed, answers, time.process_time() - began)
 
 
 # The table
@@ -362,7 +396,11 @@ def main() -> None:
     parser.add_argument("--questions", nargs="+", choices=list(QUESTIONS), default=list(QUESTIONS))
     parser.add_argument("--methods", nargs="+", default=["protscribe", "dedicated", "baselines"])
     parser.add_argument(
-        "--ways", nargs="+", choices=list(WAYS), default=[], help="only these, see benchmarks/claim/ways.py"
+        "--ways",
+        nargs="+",
+        choices=[*WAYS, FREE],
+        default=[],
+        help="only these, see benchmarks/claim/ways.py",
     )
     parser.add_argument("--cells", type=Path, default=Path("benchmarks/central_claim.parquet"))
     parser.add_argument(

@@ -99,7 +99,8 @@ RULES = {
     "checkpoint.lineage": Rule(""),
     "checkpoint.hub": Rule("errors checkpoint", "huggingface_hub"),
     # What uses a model.
-    "inquiry": Rule(f"{MODEL} deadline generation planning", "numpy torch"),
+    "refusals": Rule("errors records task"),
+    "inquiry": Rule(f"{MODEL} deadline generation planning refusals", "numpy torch"),
     "explanation": Rule(f"{MODEL} generation inquiry planning", "numpy torch"),
     "shortlist": Rule(f"{MODEL} generation inquiry planning prefix alternatives predictions"),
     "predictor": Rule(

@@ -14,8 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from protscribe.codecs.number import Number
+from protscribe.codecs.protocol import Encoded
 from protscribe.data.batch import Batch
 from protscribe.nn.decoder import Decoder, Memory
+from protscribe.records import ProteinRecord
 from protscribe.training.module import ScribeTraining
 
 
@@ -76,11 +79,26 @@ def quiet_symbols() -> contextlib.AbstractContextManager[None]:
     return replaced(Decoder, "_start", staticmethod(quieter))
 
 
+def leading_digits() -> contextlib.AbstractContextManager[None]:
+    """Digits behind those that the readout follows in full count a tenth, a hundredth, ... in the loss."""
+    encode = Number.encode
+
+    def weighted(self: Number, answer: float, record: ProteinRecord) -> Encoded:
+        tokens = encode(self, answer, record).tokens
+        return Encoded(
+            tokens, tuple(min(1.0, 10.0 ** (self.read_depth - 1 - place)) for place in range(len(tokens)))
+        )
+
+    return replaced(Number, "encode", weighted)
+
+
 WAYS = {
     "all_hidden": Way("trained as it is read: the whole prefix hidden always", ("objective.hide_all=1",)),
     "mostly_hidden": Way("the whole prefix hidden three times in four", ("objective.hide_all=0.75",)),
     "quiet_symbols": Way("symbols start with a spread of 0.02 in place of 1", patch=quiet_symbols),
     "fast_symbols": Way("symbols learn five times as fast", ("rates.symbols=5",)),
+    "leading_digits": Way("digits behind the second count a tenth of the one before", patch=leading_digits),
+    "soft_digits": Way("targets know that digits are near each other", ("objective.digit_width=1",)),
     "pointers": Way("pointers in place of marks", marks=False),
     "marks": Way("marks in place of pointers", marks=True),
     "first_stage": Way("a first stage of questions without labels", first_stage=True),

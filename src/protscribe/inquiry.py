@@ -15,7 +15,7 @@ from protscribe.data.collate import Collator, Question
 from protscribe.data.lengths import LengthPolicy, apply_length_policy
 from protscribe.data.lexicon import Lexicon
 from protscribe.deadline import OutOfTime, deadline
-from protscribe.errors import ConfigError, DeviceError, ProtscribeError, TaskError, TrainingError, Where
+from protscribe.errors import ConfigError, ProtscribeError
 from protscribe.generation.ahead import Encoded, Ready, one_ahead
 from protscribe.generation.answering import Answered, Asking, Way, answer
 from protscribe.nn.decoder import Memory
@@ -31,6 +31,7 @@ from protscribe.planning import (
     plan,
 )
 from protscribe.records import Failure, Prediction, ProteinRecord
+from protscribe.refusals import misfit_of, no_memory, no_task, no_time, not_finite
 from protscribe.task import Task
 from protscribe.trust import Trust
 from protscribe.trust.conformal import check_coverage, guarantee
@@ -171,9 +172,9 @@ class Inquiry:
     ) -> Unit[Asked]:
         """The questions about a record, each with a slot of its own, which those that cannot be asked fill at once."""
         unit: Unit[Asked] = Unit(record)
-        chosen = tasks if all_of_them else [task for task in tasks if _misfit(record, task) is None]
+        chosen = tasks if all_of_them else [task for task in tasks if misfit_of(record, task) is None]
         if not chosen:
-            slots.append(Refused(_no_task(record, tasks), record))
+            slots.append(Refused(no_task(record, tasks), record))
         for task in chosen:
             place = len(slots)
             try:
@@ -189,7 +190,7 @@ class Inquiry:
         return unit
 
     def _question(self, record: ProteinRecord, task: Task) -> Asked:
-        misfit = _misfit(record, task)
+        misfit = misfit_of(record, task)
         if misfit is not None:
             raise misfit
         used = apply_length_policy(record, self.limit, self.settings.long)
@@ -264,7 +265,8 @@ class Inquiry:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         if len(asked) == 1:
-            return [_no_time(asked[0], limit) if late else _no_memory(asked[0], reason)]
+            record, task, _ = asked[0].question
+            return [no_time(record, task, limit) if late else no_memory(record, task, reason)]
         sizes = sizes if len(sizes) > 1 else [1] * len(asked)
         half = len(sizes) // 2
         cut = sum(sizes[:half])
@@ -316,8 +318,7 @@ class Inquiry:
         if isinstance(answered, ProtscribeError):
             return Refused(answered, record, task.name)
         if not _is_finite(answered):
-            message = f"the model's scores for task {task.name!r} are not finite; its weights or its precision are at fault"
-            return Refused(TrainingError("predict.not_finite", message, _where(record)), record, task.name)
+            return Refused(not_finite(record, task), record, task.name)
         readout, arranged = self.readouts.get(task.name, Readout()), task.arrange(record)
         trust, status = self._trust(task), asked.status
         reading = usual = task.codec.read(trust.calibrated(answered.evidence), arranged, readout)
@@ -360,44 +361,6 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
 
 
-def _misfit(record: ProteinRecord, task: Task) -> TaskError | None:
-    """Why a task cannot be asked of a record, or ``None``."""
-    if len(record.chains) != task.chains:
-        words = {1: "one chain", 2: "two chains"}
-        message = (
-            f"task {task.name!r} reads {words[task.chains]}, this record has {words[len(record.chains)]}"
-        )
-        return TaskError("task.chains", message, _where(record))
-    if task.molecule and record.molecule is None:
-        message = f"task {task.name!r} reads a molecule as well; give a SMILES string (the column smiles, or smiles=...)"
-        return TaskError("task.molecule", message, _where(record))
-    return None
-
-
-def _no_task(record: ProteinRecord, tasks: Sequence[Task]) -> ProtscribeError:
-    misfits = [misfit for task in tasks if (misfit := _misfit(record, task)) is not None]
-    code, why = (misfits[0].code, f": {misfits[0].message}") if misfits else ("task.none", "")
-    return TaskError(code, f"none of the model's {len(tasks)} tasks fits this record{why}", _where(record))
-
-
-def _no_memory(asked: Asked, reason: str) -> DeviceError:
-    record, task, _ = asked.question
-    message = (
-        f"task {task.name!r} about {'+'.join(map(str, record.lengths))} residues does not fit into memory, even alone; "
-        f"use another device, fewer draws, or long=truncate or window ({reason})"
-    )
-    return DeviceError("device.oom", message, _where(record))
-
-
-def _no_time(asked: Asked, limit: float | None) -> DeviceError:
-    record, task, _ = asked.question
-    message = (
-        f"task {task.name!r} about {'+'.join(map(str, record.lengths))} residues took longer than record_seconds={limit}; "
-        "give more, or long=truncate or window"
-    )
-    return DeviceError("predict.time_limit", message, _where(record))
-
-
 def _is_finite(answered: Answered | Beside) -> bool:
     evidence: Evidence = answered.evidence
     greedy = evidence.greedy if isinstance(evidence, Draws) else evidence
@@ -405,7 +368,3 @@ def _is_finite(answered: Answered | Beside) -> bool:
     # Of a number no bin is left where none has a finite chance; a set of residues may well have no candidate.
     some = sure.size > 0 or not isinstance(evidence, DigitTree)
     return some and bool(np.isfinite(answered.off_grammar) and np.isfinite(sure).all())
-
-
-def _where(record: ProteinRecord) -> Where:
-    return Where(record=record.id, line=record.line)
