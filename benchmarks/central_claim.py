@@ -14,9 +14,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import math
 import os
-import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -24,111 +22,34 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
-import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.claim.cells import Cells, replace_table, table, ways_table
 from benchmarks.claim.free import free_strings
 from benchmarks.claim.head import HeadTraining
-from benchmarks.claim.questions import QUESTIONS, Asked, source_of
-from benchmarks.claim.ways import WAYS, Way
+from benchmarks.claim.question import RUNS, SETTINGS, Answers, Question, score, write_yaml
+from benchmarks.claim.questions import QUESTIONS
+from benchmarks.claim.ways import FREE, WAYS, Way
 from protscribe.cli import main as protscribe
-from protscribe.data.batching import Budget
-from protscribe.data.datamodule import ScribeData
-from protscribe.data.examples import Example, fill_task, read_source
-from protscribe.data.mixture import Entry, Mixture
-from protscribe.data.source import Source
 from protscribe.documents import read_yaml
 from protscribe.encoders import adapt, load_encoder
 from protscribe.encoders.state_cache import StateStore
-from protscribe.evaluation.metrics import METRICS, Resampled, collect, evaluate_task, metrics_of, resample
 from protscribe.evaluation.rivals.choice import Baseline, Fitting, Learnable, answers_of
-from protscribe.evaluation.truths import is_written, parse_truth
 from protscribe.nn.decoder import Decoder
 from protscribe.nn.model import Scribe
 from protscribe.predictor import Predictor
-from protscribe.records import Failure, Prediction
-from protscribe.task import Task
 
-RUNS = Path("runs/central_claim")
-METHODS = {
-    "protscribe": "Protscribe", "greedy": "greedy string", "dedicated": "dedicated head", "head": "linear probe", "mlp": "MLP",
-    "neighbours": "neighbours", "majority": "majority",
-}  # fmt: skip
 SEEDED = ("protscribe", "greedy", "dedicated")
-HEADS = ("dedicated", "head", "mlp")
-"""What answers from the same states."""
 AS_SHIPPED = Way("as shipped")
-FREE = "free"
-"""The way that trains nothing: greedy strings without a grammar, of the models that are there."""
 ONCE: tuple[Baseline, ...] = ("majority", "head", "mlp", "neighbours")
-SETTINGS: dict[str, Any] = read_yaml(Path("configs/experiment/central_claim.yaml"))
 RATE = SETTINGS["optimizer"]["lr"]
 STAGE_TASKS = {
     "where_is_residue": "where_is_residue",
     "where_is_motif": "where_is_motif",
     "hidden_residues": "restore_residues",
 }
-
-
-class Question:
-    """One question with its table, rows and task, read once."""
-
-    def __init__(self, asked: Asked) -> None:
-        self.asked = asked
-        self.source: Source = source_of(asked, RUNS / "tables", Path(os.environ["PROTSCRIBE_DATA"]))
-        configs = RUNS / "configs"
-        write_yaml(configs / "source" / f"{asked.name}.yaml", self.source.to_plain())
-        shipped = (
-            Path("configs/task")
-            / f"{read_yaml(Path('configs/source') / f'{asked.source}.yaml')['task']}.yaml"
-        )
-        plain = read_yaml(shipped)
-        if asked.signal:
-            plain = {
-                "name": asked.name, "title": "Signal peptide residues", "codec": {"kind": "residue_set"},
-                "description": "Positions of the residues of a signal peptide; most proteins have none.",
-                "reference": "Bernhofer and Rost 2022, BMC Bioinformatics (TMbed)",
-                "metrics": ["site_f1", "site_average_precision", "site_mcc"],
-            }  # fmt: skip
-        if asked.marks:
-            plain = {**plain, "name": asked.name, "codec": {**plain["codec"], "written": "marks"}}
-        self.defined = Task.from_plain(plain)
-        if asked.signal or asked.marks:
-            write_yaml(configs / "task" / f"{asked.name}.yaml", dict(plain))
-        self.task = fill_task(self.defined, [self.source])
-        self.failures: list[Failure] = []
-        self.test = self.rows("test", self.failures)
-        self.validated: dict[str, float] = {}
-        """By method, the main metric on validation rows, which alone may choose among ways."""
-
-    def rows(self, split: Any, failures: list[Failure] | None = None) -> list[Example]:
-        found: list[Failure] = [] if failures is None else failures
-        # A label of a test row that training has not shown is asked for and missed.
-        parse = parse_truth(self.task.codec) if split == "test" else None
-        return read_source(self.source, self.task, split, on_error="collect", failures=found, parse=parse)
-
-    def data(self, seed: int) -> ScribeData:
-        """Rows and batches as ``protscribe train`` makes them."""
-        name = self.asked.name
-        data = ScribeData(
-            Mixture({name: Entry(self.task.name, name)}), {self.task.name: self.defined}, {name: self.source},
-            budget=Budget(**SETTINGS["data"]["budget"]), seed=seed, on_error="collect",
-        )  # fmt: skip
-        data.read()
-        return data
-
-
-def write_yaml(path: Path, plain: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("# Written by benchmarks/central_claim.py.\n" + yaml.safe_dump(plain, sort_keys=False))
-
-
-Answers = Sequence[Prediction | Failure]
 
 
 def ask_decoder(
@@ -161,12 +82,6 @@ def ask_decoder(
                 answers[method] if same else list(predictor.stream(records, [name], readout="greedy"))
             )
     return answers
-
-
-def score(question: Question, examples: Sequence[Example], answers: Answers) -> float:
-    truths, records = [example.answer for example in examples], [example.record for example in examples]
-    scores = evaluate_task(question.task, truths, answers, records)
-    return float(dict(scores)[metrics_of(question.task)[0]])
 
 
 def train(*overrides: str) -> None:
@@ -244,55 +159,6 @@ def ask_baselines(question: Question) -> dict[str, Answers]:
     return {name: answers for name, answers in found.items() if answers is not None}
 
 
-# What was measured
-
-
-class Cells:
-    """Measured cells, by question, method and seed, in one Parquet file that is written after each."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        kept: list[dict[str, Any]] = pq.read_table(path).to_pylist() if path.is_file() else []
-        self.rows = [{"validation": None, **row} for row in kept]
-
-    def find(self, question: str, method: str, seed: int) -> dict[str, Any] | None:
-        key = (question, method, seed)
-        return next((row for row in self.rows if (row["question"], row["method"], row["seed"]) == key), None)
-
-    def add(self, question: Question, method: str, seed: int, answers: Answers, seconds: float) -> None:
-        name = question.asked.table or question.asked.name
-        truths = [example.answer for example in question.test]
-        records = [example.record for example in question.test]
-        main = metrics_of(question.task)[0]
-        found = resample(main, collect(question.task, truths, answers, records))
-        scores = evaluate_task(question.task, truths, answers, records)
-        self.rows.append({
-            "question": name, "method": method, "seed": seed, "metric": main, "value": found.value,
-            "scores": json.dumps(dict(scores)), "validation": question.validated.get(method),
-            "count": len(truths), "missing": scores.missing,
-            "rejected": len(question.failures), "seconds": round(seconds, 1),
-            "unseen": sum(
-                not is_written(question.task.codec, truth, record)
-                for truth, record in zip(truths, records, strict=True)
-            ),
-            "resamples": [round(float(value), 4) for value in found.values_R],
-        })  # fmt: skip
-        self.write()
-        print(
-            f"{name} {method} seed {seed}: {main} {found.value:.4f} (validation "
-            f"{question.validated.get(method, math.nan):.4f}), {seconds:.0f} s",
-            flush=True,
-        )
-
-    def write(self) -> None:
-        schema = pa.Table.from_pylist(self.rows)
-        place = schema.schema.get_field_index("resamples")
-        smaller = schema.set_column(
-            place, "resamples", schema.column("resamples").cast(pa.list_(pa.float32()))
-        )
-        pq.write_table(smaller, self.path, compression="zstd")
-
-
 def measure(cells: Cells, names: Sequence[str], seeds: Sequence[int], methods: Sequence[str]) -> None:
     """Seed by seed, so that a run that is cut short has all questions."""
     for seed in seeds:
@@ -343,53 +209,6 @@ def measure_free(cells: Cells, name: str, seed: int) -> None:
     cells.add(question, FREE, seed, answers, time.process_time() - began)
 
 
-# The table
-
-
-def mean(found: Sequence[dict[str, Any]]) -> Resampled:
-    """Over seeds, resample by resample: the proteins drawn are the same."""
-    values = np.mean([one["resamples"] for one in found], axis=0)
-    return Resampled(statistics.mean(one["value"] for one in found), values)
-
-
-def told(resampled: Resampled, sign: str = "") -> str:
-    lower, upper = resampled.interval()[1:3]
-    return f"{resampled.value:{sign}.3f} [{lower:{sign}.3f}, {upper:{sign}.3f}]"
-
-
-def table(cells: Cells) -> tuple[list[str], dict[str, Any]]:
-    lines = [
-        "| question | family | metric | n | seeds | Protscribe | dedicated head | linear probe | MLP | neighbours | majority "
-        "| above the best head |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    verdicts: dict[str, Any] = {}
-    for name, asked in QUESTIONS.items():
-        rows = [row for row in cells.rows if row["question"] == name]
-        of = {method: [row for row in rows if row["method"] == method] for method in METHODS}
-        if not of["protscribe"]:
-            continue
-        count = min(len(of["protscribe"]), len(of["dedicated"]) or 99)
-        metric, ours = of["protscribe"][0]["metric"], mean(of["protscribe"][:count])
-        higher = METRICS[metric].higher
-        heads = {method: mean(of[method][:count]) for method in HEADS if of[method]}
-        cell = ""
-        if heads:
-            best = (max if higher else min)(heads.values(), key=lambda one: one.value)
-            gain = ours.above(best) if higher else best.above(ours)
-            cell = told(gain, "+")
-            verdicts[name] = bool(gain.interval()[2] >= 0)
-        shown = [told(heads[method]) if method in heads else "" for method in HEADS]
-        plain = [
-            f"{of[method][0]['value']:.3f}" if of[method] else "" for method in ("neighbours", "majority")
-        ]
-        first = of["protscribe"][0]
-        counted = f"{first['count']}" + (f" ({first['unseen']} unseen)" if first["unseen"] else "")
-        cells_of = [name, asked.family, metric, counted, str(count), told(ours), *shown, *plain, cell]
-        lines.append("| " + " | ".join(cells_of) + " |")
-    return lines, verdicts
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
@@ -418,9 +237,8 @@ def main() -> None:
     lines, verdicts = table(cells)
     print("\n".join(lines))
     if options.out:
-        before, rest = options.out.read_text().split("<!-- table -->")
-        after = rest.split("<!-- end -->")[1]
-        options.out.write_text(f"{before}<!-- table -->\n" + "\n".join(lines) + f"\n<!-- end -->{after}")
+        replace_table(options.out, "table", lines)
+        replace_table(options.out, "ways", ways_table(cells))
     print(json.dumps({"benchmark": "central_claim", "not_worse": verdicts, "seeds": options.seeds}))
 
 

@@ -106,3 +106,6 @@ WAYS = {
     "unaligned": Way("columns are not told their residue", patch=unaligned),
     "unhidden": Way("no prefix is hidden in training", patch=unhidden),
 }
+
+FREE = "free"
+"""The way that trains nothing: greedy strings without a grammar, of the models that are there."""

@@ -1,0 +1,147 @@
+"""What was measured: cells by question, method and seed, kept in a file, and tables of them."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from benchmarks.claim.question import Answers, Question
+from benchmarks.claim.questions import QUESTIONS
+from benchmarks.claim.ways import FREE, WAYS
+from protscribe.evaluation.metrics import METRICS, Resampled, collect, evaluate_task, metrics_of, resample
+from protscribe.evaluation.truths import is_written
+
+METHODS = {
+    "protscribe": "Protscribe", "greedy": "greedy string", "dedicated": "dedicated head", "head": "linear probe", "mlp": "MLP",
+    "neighbours": "neighbours", "majority": "majority",
+}  # fmt: skip
+HEADS = ("dedicated", "head", "mlp")
+"""What answers from the same states."""
+
+
+class Cells:
+    """Measured cells, by question, method and seed, in one Parquet file that is written after each."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        kept: list[dict[str, Any]] = pq.read_table(path).to_pylist() if path.is_file() else []
+        self.rows = [{"validation": None, **row} for row in kept]
+
+    def find(self, question: str, method: str, seed: int) -> dict[str, Any] | None:
+        key = (question, method, seed)
+        return next((row for row in self.rows if (row["question"], row["method"], row["seed"]) == key), None)
+
+    def add(self, question: Question, method: str, seed: int, answers: Answers, seconds: float) -> None:
+        name = question.asked.table or question.asked.name
+        truths = [example.answer for example in question.test]
+        records = [example.record for example in question.test]
+        main = metrics_of(question.task)[0]
+        found = resample(main, collect(question.task, truths, answers, records))
+        scores = evaluate_task(question.task, truths, answers, records)
+        self.rows.append({
+            "question": name, "method": method, "seed": seed, "metric": main, "value": found.value,
+            "scores": json.dumps(dict(scores)), "validation": question.validated.get(method),
+            "count": len(truths), "missing": scores.missing,
+            "rejected": len(question.failures), "seconds": round(seconds, 1),
+            "unseen": sum(
+                not is_written(question.task.codec, truth, record)
+                for truth, record in zip(truths, records, strict=True)
+            ),
+            "resamples": [round(float(value), 4) for value in found.values_R],
+        })  # fmt: skip
+        self.write()
+        print(
+            f"{name} {method} seed {seed}: {main} {found.value:.4f} (validation "
+            f"{question.validated.get(method, math.nan):.4f}), {seconds:.0f} s",
+            flush=True,
+        )
+
+    def write(self) -> None:
+        schema = pa.Table.from_pylist(self.rows)
+        place = schema.schema.get_field_index("resamples")
+        smaller = schema.set_column(
+            place, "resamples", schema.column("resamples").cast(pa.list_(pa.float32()))
+        )
+        pq.write_table(smaller, self.path, compression="zstd")
+
+
+def mean(found: Sequence[dict[str, Any]]) -> Resampled:
+    """Over seeds, resample by resample: the proteins drawn are the same."""
+    values = np.mean([one["resamples"] for one in found], axis=0)
+    return Resampled(statistics.mean(one["value"] for one in found), values)
+
+
+def told_of(resampled: Resampled, sign: str = "") -> str:
+    lower, upper = resampled.interval()[1:3]
+    return f"{resampled.value:{sign}.3f} [{lower:{sign}.3f}, {upper:{sign}.3f}]"
+
+
+def table(cells: Cells) -> tuple[list[str], dict[str, Any]]:
+    lines = [
+        "| question | family | metric | n | seeds | Protscribe | dedicated head | linear probe | MLP | neighbours | majority "
+        "| above the best head |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    verdicts: dict[str, Any] = {}
+    for name, asked in QUESTIONS.items():
+        rows = [row for row in cells.rows if row["question"] == name]
+        of = {method: [row for row in rows if row["method"] == method] for method in METHODS}
+        if not of["protscribe"]:
+            continue
+        count = min(len(of["protscribe"]), len(of["dedicated"]) or 99)
+        metric, ours = of["protscribe"][0]["metric"], mean(of["protscribe"][:count])
+        higher = METRICS[metric].higher
+        heads = {method: mean(of[method][:count]) for method in HEADS if of[method]}
+        cell = ""
+        if heads:
+            best = (max if higher else min)(heads.values(), key=lambda one: one.value)
+            gain = ours.above(best) if higher else best.above(ours)
+            cell = told_of(gain, "+")
+            verdicts[name] = bool(gain.interval()[2] >= 0)
+        shown = [told_of(heads[method]) if method in heads else "" for method in HEADS]
+        plain = [
+            f"{of[method][0]['value']:.3f}" if of[method] else "" for method in ("neighbours", "majority")
+        ]
+        first = of["protscribe"][0]
+        counted = f"{first['count']}" + (f" ({first['unseen']} unseen)" if first["unseen"] else "")
+        cells_of = [name, asked.family, metric, counted, str(count), told_of(ours), *shown, *plain, cell]
+        lines.append("| " + " | ".join(cells_of) + " |")
+    return lines, verdicts
+
+
+def ways_table(cells: Cells) -> list[str]:
+    """What else was tried: each way beside the decoder as shipped, on the same seeds."""
+    lines = ["| question | way | seeds | validation | test | above as shipped |", "|---|---|---|---|---|---|"]
+    told = {name: way.told for name, way in WAYS.items()} | {FREE: "greedy string without a grammar"}
+    told |= {f"{name}/greedy": f"{text}; greedy string" for name, text in told.items()}
+    told["greedy"] = "greedy string"
+    for question in QUESTIONS:
+        rows = [row for row in cells.rows if row["question"] == question]
+        shipped = {row["seed"]: row for row in rows if row["method"] == "protscribe"}
+        for method, text in told.items():
+            found = [row for row in rows if row["method"] == method and row["seed"] in shipped]
+            # A greedy string that is the answer by definition tells nothing.
+            if not found or all(row["value"] == shipped[row["seed"]]["value"] for row in found):
+                continue
+            mine, plain = mean(found), mean([shipped[row["seed"]] for row in found])
+            gain = mine.above(plain) if METRICS[found[0]["metric"]].higher else plain.above(mine)
+            checked = [row["validation"] for row in found]
+            validation = "" if None in checked else f"{statistics.mean(checked):.3f}"
+            cells_of = [question, text, str(len(found)), validation, told_of(mine), told_of(gain, "+")]
+            lines.append("| " + " | ".join(cells_of) + " |")
+    return lines
+
+
+def replace_table(path: Path, marker: str, lines: Sequence[str]) -> None:
+    """What stands between ``<!-- marker -->`` and the next ``<!-- end -->``."""
+    before, rest = path.read_text().split(f"<!-- {marker} -->")
+    after = rest.split("<!-- end -->", 1)[1]
+    path.write_text(f"{before}<!-- {marker} -->\n" + "\n".join(lines) + f"\n<!-- end -->{after}")
