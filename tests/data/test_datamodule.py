@@ -8,6 +8,7 @@ import itertools
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -139,6 +140,32 @@ def test_unknown_conditions_are_hidden_at_their_rate_by_epoch(tmp_path: Path) ->
     assert 0.25 < share < 0.35
     plain = Questions([(task, data.training[0])])
     assert not any(plain[Place(0, row, 0)].question.record.fields == {} for row in range(50))
+
+
+def test_numbers_are_moved_in_training_by_their_spread_anew_in_every_epoch(tmp_path: Path) -> None:
+    data = read_data(tmp_path, ("how_much",), number_spread=0.3)
+    known = np.array([example.answer for example in data.training[0]])
+    task, questions = data.tasks["how_much"], data._questions()
+
+    def answers(epoch: int) -> np.ndarray:
+        return np.array([questions[Place(0, row, epoch)].question.answer for row in range(len(known))])
+
+    assert np.array_equal(answers(4), answers(4))
+    inside = [answers(epoch) for epoch in range(200)]
+    assert min(map(np.min, inside)) >= task.codec.low  # type: ignore[attr-defined]
+    assert max(map(np.max, inside)) <= task.codec.high  # type: ignore[attr-defined]
+    # Where the ends of the range are far, the answer is right in the mean and moved by three tenths of the labels' deviation.
+    middle = np.abs(known - np.median(known)) <= known.std() / 2
+    moved = np.array(inside)[:, middle] - known[middle]
+    assert abs(moved.mean()) < 0.05 * known.std()
+    assert moved.std() == pytest.approx(0.3 * known.std(), rel=0.1)
+    # Validation, and other kinds of answer, stay as they are.
+    (loader,) = data.val_dataloader()
+    validated = [question.answer for batch in loader for question in batch.questions]
+    assert sorted(validated) == sorted(example.answer for example in data.validation["how_much"])
+    other = read_data(tmp_path, ("where",), number_spread=0.3)
+    row = other._questions()[Place(0, 3, 1)]
+    assert row.question.answer == other.training[0][3].answer
 
 
 def test_position_tokens_reach_as_far_as_training_does(tmp_path: Path) -> None:

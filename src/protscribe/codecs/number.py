@@ -120,6 +120,10 @@ class Number:
         steps = self._steps(self._checked(float(answer), record))
         return Encoded.of(tuple(Symbol(self.block, digit) for digit in str(steps).zfill(self.places)))
 
+    def near(self, answer: float, distance: float) -> float:
+        """The number that far above ``answer`` (below, where negative), or the end of the range."""
+        return min(max(answer + distance, self.low), self.high)
+
     def decode(self, tokens: tuple[Token, ...], record: ProteinRecord) -> float:
         return self.value_of(int("".join(token.text for token in tokens if isinstance(token, Symbol))))
 

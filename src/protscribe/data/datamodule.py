@@ -70,6 +70,8 @@ class ScribeData(lightning.LightningDataModule):
     positions: ``"pointers"``, or ``"tokens"`` as in the paper, with as many as the longest training chain has
         residues.
     unknown: probability that a condition is asked as ``<unknown>`` in training.
+    number_spread: how far training moves numbers at random, anew in every epoch: the standard deviation, as a share of that
+        of the entry's training labels.
     validation_rows: at most so many validation examples a task are used; 0: all.
     holdout: share of a source's training inputs that validate where it has no validation split, chosen by a
         hash of the sequences.
@@ -98,6 +100,7 @@ class ScribeData(lightning.LightningDataModule):
         seed: int = 0,
         positions: Positioning = "pointers",
         unknown: float = 0.02,
+        number_spread: float = 0.0,
         validation_rows: int = 0,
         holdout: float = 0.1,
         limit: int = 0,
@@ -116,6 +119,7 @@ class ScribeData(lightning.LightningDataModule):
         positions = positions if lexicon is None else lexicon.positions
         self.mixture, self._tasks, self._sources, self.root = mixture, tasks, sources, Path(root)
         self.budget, self.seed, self.positions, self.unknown = budget or Budget(), seed, positions, unknown
+        self.number_spread = number_spread
         self.validation_rows, self.holdout, self.limit = validation_rows, holdout, limit
         self.validate_on, self.long, self.encoder_limit = validate_on, long, encoder_limit
         self.on_error, self.strict_split, self.workers = on_error, strict_split, workers
@@ -131,7 +135,9 @@ class ScribeData(lightning.LightningDataModule):
         self.reached = (0, 0)
         self._resumed: Mapping[str, Any] = {}
         self.ears = Ears()
-        for name, value, high in (("unknown", unknown, 1.0), ("holdout", holdout, 0.5)):
+        for name, value, high in (
+            ("unknown", unknown, 1.0), ("holdout", holdout, 0.5), ("number_spread", number_spread, 2.0),
+        ):  # fmt: skip
             if not 0 <= value <= high:
                 raise ConfigError("config.value", f"data: {name} must lie in 0..{high}, got {value}")
 
@@ -166,6 +172,7 @@ class ScribeData(lightning.LightningDataModule):
             for entry, part in zip(entries, self.training, strict=True)
         ]
         self._validation_batches = {}
+        self._spreads = self._number_spreads()
 
     def _define(self, name: str, sources: Sequence[Source]) -> Task:
         """A task with what its definition leaves open, which must not contradict the bundle's own."""
@@ -230,7 +237,19 @@ class ScribeData(lightning.LightningDataModule):
             (self.tasks[entry.task], part)
             for entry, part in zip(self.mixture.entries.values(), self.training, strict=True)
         ]
-        return Questions(entries, self.seed, self.unknown)
+        return Questions(entries, self.seed, self.unknown, self._spreads)
+
+    def _number_spreads(self) -> dict[int, float]:
+        """By entry whose answers are numbers, how far they are moved, in the task's unit."""
+        if not self.number_spread:
+            return {}
+        return {
+            place: self.number_spread * float(np.std([example.answer for example in as_list(part)]))
+            for place, (entry, part) in enumerate(
+                zip(self.mixture.entries.values(), self.training, strict=True)
+            )
+            if self.tasks[entry.task].codec.kind == "number"
+        }
 
     @property
     def collator(self) -> Collator:

@@ -37,12 +37,15 @@ class Questions(Dataset[Numbered]):
     as ``<unknown>``.
 
     So the model learns to answer where a user does not know the organism, and a new value is no stranger. Where labels
-    are made, this is where: a question is a function of (seed, epoch, entry, row), in whichever process.
+    are made, this is where: a question is a function of (seed, epoch, entry, row), in whichever process. ``spreads``, by entry
+    whose answers are numbers: the standard deviation, in the task's unit, of what is added to an answer, anew in every epoch.
+    Its digits then say which numbers are near (the expectation is a histogram smoothed by a Gaussian, Imani and White 2018).
     """
 
     entries: Sequence[tuple[Task, Examples]]
     seed: int = 0
     unknown: float = 0.0
+    spreads: Mapping[int, float] = dataclasses.field(default_factory=dict)
 
     def __len__(self) -> int:
         return sum(len(examples) for _, examples in self.entries)
@@ -59,7 +62,13 @@ class Questions(Dataset[Numbered]):
             hidden = {field for field, chance in zip(optional, drawn, strict=True) if chance < self.unknown}
             kept = {field: value for field, value in record.fields.items() if field not in hidden}
             record = dataclasses.replace(record, fields=kept) if hidden else record
-        return Numbered(Question(record, task, example.answer), number)
+        answer = example.answer
+        if entry in self.spreads:
+            codec: Any = task.codec
+            answer = codec.near(
+                answer, self.spreads[entry] * np.random.default_rng([*key, 7]).standard_normal()
+            )
+        return Numbered(Question(record, task, answer), number)
 
 
 def numbered(batches: Iterable[Integers], places: Places, epoch: int) -> Iterator[list[Place]]:
