@@ -26,7 +26,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.claim.cells import Cells, replace_table, table, ways_table
+from benchmarks.claim.cells import Cells, replace_table, short_table, table, ways_table
 from benchmarks.claim.free import free_strings
 from benchmarks.claim.head import HeadTraining
 from benchmarks.claim.question import RUNS, SETTINGS, Answers, Question, score, write_yaml
@@ -222,6 +222,7 @@ def main() -> None:
         help="only these, see benchmarks/claim/ways.py",
     )
     parser.add_argument("--cells", type=Path, default=Path("benchmarks/central_claim.parquet"))
+    parser.add_argument("--readme", type=Path, help="a Markdown file whose short table is replaced")
     parser.add_argument(
         "--out", type=Path, help="a Markdown file; its table, between two markers, is replaced"
     )
@@ -239,6 +240,8 @@ def main() -> None:
     if options.out:
         replace_table(options.out, "table", lines)
         replace_table(options.out, "ways", ways_table(cells))
+    if options.readme:
+        replace_table(options.readme, "claim", short_table(lines))
     print(json.dumps({"benchmark": "central_claim", "not_worse": verdicts, "seeds": options.seeds}))
 
 

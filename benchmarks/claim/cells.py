@@ -117,6 +117,20 @@ def table(cells: Cells) -> tuple[list[str], dict[str, Any]]:
     return lines, verdicts
 
 
+def short_table(lines: Sequence[str]) -> list[str]:
+    """The README's columns of :func:`table`."""
+    short = [
+        "| task | answer | metric, n | Protscribe | dedicated head | linear probe | MLP | above the best head |"
+    ]
+    short.append("|---|---|---|---|---|---|---|---|")
+    for line in lines[2:]:
+        name, family, metric, count, _, ours, *heads, _, _, gain = line.strip("| ").split(" | ")
+        short.append(
+            "| " + " | ".join([name, family, f"{metric}, {count}", f"**{ours}**", *heads, gain]) + " |"
+        )
+    return short
+
+
 def ways_table(cells: Cells) -> list[str]:
     """What else was tried: each way beside the decoder as shipped, on the same seeds."""
     lines = ["| question | way | seeds | validation | test | above as shipped |", "|---|---|---|---|---|---|"]
