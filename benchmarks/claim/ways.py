@@ -98,6 +98,7 @@ WAYS = {
     "quiet_symbols": Way("symbols start with a spread of 0.02 in place of 1", patch=quiet_symbols),
     "fast_symbols": Way("symbols learn five times as fast", ("rates.symbols=5",)),
     "leading_digits": Way("digits behind the second count a tenth of the one before", patch=leading_digits),
+    "exact_numbers": Way("training does not move numbers", ("data.number_spread=0",)),
     "soft_digits": Way("targets know that digits are near each other", ("objective.digit_width=1",)),
     "pointers": Way("pointers in place of marks", marks=False),
     "marks": Way("marks in place of pointers", marks=True),
