@@ -144,3 +144,21 @@ def test_memories_of_pairs_and_of_molecules_are_joined():
     assert not collate([Question(pair, TASKS["bind"], "no")]).unjoined
     assert not collate([Question(with_molecule, TASKS["ligand"], "no")]).unjoined
     assert answered(bundle, [("place", 0)], stand_in="C").unjoined
+
+
+@torch.inference_mode()
+def test_what_enters_a_column_starts_with_parts_of_one_size():
+    """A symbol, the residue that the column is about, and a pointed residue: none drowns the others (decision 0015)."""
+    torch.manual_seed(0)
+    decoder = Decoder(vocabulary=40, memory_width=48, width=64).eval()
+    states = torch.randn(2, 30, 48)
+    nowhere = torch.zeros(2, 30, dtype=torch.long)
+    memory = decoder.remember(states, None, torch.ones(2, 30, dtype=torch.bool), nowhere, nowhere)
+    places = torch.arange(30).expand(2, 30)
+    unaligned = torch.full((2, 30), -1)
+    summary = memory.summary_KD[:, None]
+    symbols = decoder.embed(places, unaligned, memory) - summary
+    pointed = decoder.embed(40 + places, unaligned, memory) - summary
+    aligned = decoder.embed(places, places, memory) - decoder.embed(places, unaligned, memory)
+    sizes = [float(part.std()) for part in (symbols, pointed, aligned)]
+    assert max(sizes) / min(sizes) < 1.3
