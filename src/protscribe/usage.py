@@ -23,7 +23,10 @@ examples:
   protscribe predict bundle=runs/demo/bundle input=proteome.fasta.gz output=answers/ shards=64
   protscribe merge answers/ output=all.parquet
   protscribe evaluate bundle=runs/demo/bundle source=solubility
+  protscribe report runs/demo
+  protscribe explain bundle=runs/demo/bundle input=my.fasta tasks=solubility output=looked
   protscribe inspect bundle=runs/demo/bundle
+  protscribe serve bundle=mini-multitask
 
 options:
   COMMAND --help     what the command does, and every key it takes
