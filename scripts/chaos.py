@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -35,7 +36,8 @@ from protscribe.outputs import open_outputs
 from tests.bulk.stub import TASKS, Stub, predict, write_fasta
 
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
-ALLOWED = {0, 2, 75, -signal.SIGKILL, -signal.SIGTERM, -signal.SIGUSR1, -signal.SIGINT}
+INTERRUPTED = 130
+ALLOWED = {0, 2, 75, INTERRUPTED, -signal.SIGKILL, -signal.SIGTERM, -signal.SIGUSR1, -signal.SIGINT}
 """Statuses of a worker: done, an error of ours, asked to stop; killed, or signalled before it listened."""
 
 
@@ -79,13 +81,19 @@ class Round:
             status = 0
         except ProtscribeError as error:
             status = error.exit_status
+        except KeyboardInterrupt:
+            # Before the worker listens, and after, Python's own handler is there.
+            status = INTERRUPTED
+        except BaseException:
+            (self.root / "worker.txt").write_text(traceback.format_exc())
         finally:
             os._exit(status)
 
     def end(self, child: int) -> int:
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         if status not in ALLOWED:
-            raise Wrong(f"a worker ended with {status}")
+            told = self.root / "worker.txt"
+            raise Wrong(f"a worker ended with {status}: {told.read_text() if told.exists() else ''}")
         self.counts[f"status {status}"] += 1
         return status
 
