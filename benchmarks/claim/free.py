@@ -20,8 +20,8 @@ from protscribe.records import Failure, Prediction
 from protscribe.task import Task
 from protscribe.vocabulary import EOS
 
-SPARE = 8
-"""Columns beyond the true answer after which a string without an end is given up."""
+SPARE, MOST = 8, 96
+"""Tokens after which a string without an end is given up: beyond the true answer of a dense task, of another one at all."""
 
 
 @torch.no_grad()
@@ -35,23 +35,27 @@ def free_strings(
     found: list[Any] = [None] * len(examples)
     for first in range(0, len(order), rows):
         part = order[first : first + rows]
-        batch = collate([Question(examples[i].record, task, examples[i].answer) for i in part])
-        for place, numbers in zip(part, _write(model, batch), strict=True):
+        # A dense answer says how many columns there are, and which residue each is about. Others are not looked at.
+        dense = task.codec.dense
+        batch = collate(
+            [Question(examples[i].record, task, examples[i].answer if dense else None) for i in part]
+        )
+        for place, numbers in zip(part, _write(model, batch, SPARE if dense else MOST), strict=True):
             found[place] = _read(task, lexicon, examples[place], numbers)
     return found
 
 
-def _write(model: Any, batch: Any) -> list[list[int]]:
+def _write(model: Any, batch: Any, spare: int) -> list[list[int]]:
     """Numbers of each row's answer, without the end symbol; rows that have not ended are as long as the columns allow."""
     decoder, start = model.decoder, int(batch.start_B.max())
     rows, columns = batch.tokens_BT.shape
     memory = decoder.project(model.remember(batch)).pick(batch.memory_of_B)
-    caches = decoder.caches(rows, columns + SPARE)
+    caches = decoder.caches(rows, columns + spare)
     tokens_BT: Tensor = batch.tokens_BT[:, :start]
-    aligned_BT = torch.nn.functional.pad(batch.aligned_BT, (0, SPARE), value=-1)
-    for column in range(start - 1, columns + SPARE - 1):
+    aligned_BT = torch.nn.functional.pad(batch.aligned_BT, (0, spare), value=-1)
+    for column in range(start - 1, columns + spare - 1):
         seen = slice(0, start) if column == start - 1 else slice(column, column + 1)
-        columns_BQ = torch.arange(columns + SPARE)[seen].expand(rows, -1)
+        columns_BQ = torch.arange(columns + spare)[seen].expand(rows, -1)
         states = decoder(tokens_BT[:, seen], aligned_BT[:, seen], memory, columns_BQ, caches, seen=column + 1)
         best_B1 = decoder.choices(states[:, -1:], memory)[:, 0].argmax(-1, keepdim=True)
         tokens_BT = torch.cat([tokens_BT, best_B1], dim=1)

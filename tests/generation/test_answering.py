@@ -162,7 +162,8 @@ def test_inclusion_estimates_what_enumeration_gives(model, lexicon, collate, nam
     assert isinstance(evidence, Inclusion)
     exact = exact_inclusion(model, lexicon, collate, question)
     assert evidence.probabilities == pytest.approx(exact, abs=0.06)
-    assert (np.abs(evidence.probabilities - exact) <= 5 * evidence.standard_error + 1e-3).all()
+    # What is too rare to be drawn has a standard error of 0: three in 600 is where that ends (19 times in 20).
+    assert (np.abs(evidence.probabilities - exact) <= 5 * evidence.standard_error + 3 / 600).all()
 
 
 def test_answers_do_not_depend_on_the_batch(model, lexicon, collate):
