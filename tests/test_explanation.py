@@ -46,7 +46,12 @@ def predictor():
 def of_lysine():
     torch.manual_seed(1)
     tasks = {name: TASKS[name] for name in ("place", "sites", "activities")}
-    return Predictor(make_bundle(tasks, encoder=LysineEncoder()), "cpu")
+    bundle = make_bundle(tasks, encoder=LysineEncoder())
+    with torch.no_grad():
+        # An untrained decoder hears its symbols more than the protein; this one shall hear the protein.
+        bundle.model.decoder.table.weight *= 0.02
+        bundle.model.decoder.parts.weight *= 0.02
+    return Predictor(bundle, "cpu")
 
 
 def asked(task):
@@ -92,7 +97,7 @@ def test_hiding_shows_the_residue_that_matters(of_lysine, window):
     (changes,) = explained.occlusion
     lysine = PROTEIN.index("K")
     near = np.abs(np.arange(len(PROTEIN)) - lysine) < window
-    assert abs(changes[lysine]) > 1e-4
+    assert abs(changes[lysine]) > 1e-3
     assert np.abs(changes[~near]).max(initial=0) < 1e-6
     if window == 1:
         without = of_lysine.predict(PROTEIN.replace("K", "X"), "place")
