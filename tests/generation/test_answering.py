@@ -157,17 +157,13 @@ def exact_inclusion(model, lexicon, collate, question):
 
 @pytest.mark.parametrize(("name", "place"), [("set", 0), ("path", 1), ("any_site", 1), ("sites", 0)])
 def test_inclusion_estimates_what_enumeration_gives(model, lexicon, collate, name, place):
-    draws = 3000
     question = Question(RECORDS[place], TASKS[name])
-    ((evidence, _),) = answer(
-        model, lexicon, collate([question]), settings=Asking(draws=draws, exact="never")
-    )
+    ((evidence, _),) = answer(model, lexicon, collate([question]), settings=Asking(draws=6000, exact="never"))
     assert isinstance(evidence, Inclusion)
     exact = exact_inclusion(model, lexicon, collate, question)
     assert evidence.probabilities == pytest.approx(exact, abs=0.06)
-    # Below a prefix that was never drawn the estimate is 0 and so is its standard error: five events in all draws stay unseen
-    # once in 150 times.
-    assert (np.abs(evidence.probabilities - exact) <= 5 * evidence.standard_error + 5 / draws).all()
+    # Below a prefix that was never drawn the estimate is 0 and so is its standard error: 6,000 draws seldom miss a thousandth.
+    assert (np.abs(evidence.probabilities - exact) <= 5 * evidence.standard_error + 1e-3).all()
 
 
 def test_answers_do_not_depend_on_the_batch(model, lexicon, collate):
