@@ -173,23 +173,33 @@ def test_the_bytes_do_not_depend_on_the_hash_seed(tmp_path: Path) -> None:
     assert content(tmp_path / "0") == content(tmp_path / "4321")
 
 
-def test_whole_processes_killed_and_run_again(whole: Path, tmp_path: Path) -> None:
-    """As a user starts them: the same line until it is done."""
+@pytest.mark.parametrize(("kills", "shards"), [(4, 4), pytest.param(20, 24, marks=pytest.mark.long)])
+def test_whole_processes_killed_and_run_again(
+    tmp_path: Path, model: BundleModel, kills: int, shards: int
+) -> None:
+    """As a user starts them: the same line until it is done. All but the first are killed once they have added a shard."""
+    write_fasta(tmp_path / "in.fasta", 3 * shards)
+    real(model, tmp_path, tmp_path / "whole", shards=shards)
     command = [
-        *SCRIPT, "bundle=mini-multitask", f"input={whole / 'in.fasta'}", f"output={tmp_path}/out/", "tasks=solubility",
-        f"shards={SHARDS}", "device=cpu", "progress=false",
+        *SCRIPT, "bundle=mini-multitask", f"input={tmp_path / 'in.fasta'}", f"output={tmp_path}/out/", "tasks=solubility",
+        f"shards={shards}", "device=cpu", "progress=false",
     ]  # fmt: skip
-    draw = random.Random(3)
-    for turn in range(4):
+    draw, done = random.Random(kills), 0
+
+    def sealed() -> int:
+        return len(list((tmp_path / "out").glob("shards/[0-9]*.json")))
+
+    for turn in range(kills):
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
             until = time.monotonic() + 60
-            while turn and not list((tmp_path / "out").glob("shards/*.json")) and time.monotonic() < until:
-                time.sleep(0.01)
-            time.sleep(draw.uniform(0, 0.3))
+            while turn and sealed() == done < shards and running.poll() is None and time.monotonic() < until:
+                time.sleep(0.002)
+            time.sleep(draw.uniform(0, 0.01 if turn else 0.3))
             running.kill()
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
-    assert done.returncode == 3, done.stderr
-    assert content(tmp_path / "out") == content(whole / "out")
+        done = sealed()
+    ended = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert ended.returncode == 3, ended.stderr
+    assert content(tmp_path / "out") == content(tmp_path / "whole")
     merge(tmp_path / "out", str(tmp_path / "all.csv"))
     said = subprocess.run(
         [sys.executable, "-m", "protscribe", "status", f"{tmp_path}/out"],
@@ -198,7 +208,7 @@ def test_whole_processes_killed_and_run_again(whole: Path, tmp_path: Path) -> No
         check=False,
     )
     assert said.returncode == 0
-    assert f"{SHARDS} of {SHARDS} done" in said.stdout
+    assert f"{shards} of {shards} done" in said.stdout
 
 
 def test_a_seal_says_what_was_counted(whole: Path) -> None:

@@ -6,6 +6,7 @@ import errno
 import os
 import random
 import resource
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -29,6 +30,7 @@ from protscribe.training.saving import (
     saved,
     set_aside,
 )
+from tests.tracing import killed_at_every_call, needs_strace
 
 CALLS = ("makedirs", "listdir", "mkdir", "open", "write", "fsync", "close", "rename", "unlink", "rmdir")
 FAILURES = (errno.ENOSPC, errno.EIO, errno.EACCES, errno.EROFS)
@@ -411,3 +413,26 @@ def test_checkpoints_of_an_earlier_run_are_set_aside_and_those_of_a_finished_one
     set_aside(folder)
     assert saved(folder) == []
     assert not (tmp_path / "c.earlier-3").exists()
+
+
+# Killed by the system
+
+
+@needs_strace
+def test_killed_before_every_system_call(tmp_path: Path) -> None:
+    folder, held, died, left = begun(tmp_path / "c"), tmp_path / "held", set(), []
+    shutil.copytree(folder, held)
+    for name, number in killed_at_every_call(lambda: write_one(folder, 3), tmp_path / "trace"):
+        if name:
+            died.add(name)
+            left.append(numbers(folder))
+        write_one(folder, 4)
+        assert numbers(folder) == [3 if not name or 3 in left[-1] else 2, 4], f"{name} {number}"
+        assert leftovers(folder) == []
+        shutil.rmtree(folder)
+        shutil.copytree(held, folder)
+    assert died >= {"mkdir", "write", "fsync", "rename"}
+    # The old ones, those and the new one, or the new one and the last of the old.
+    assert all(found in ([1, 2], [1, 2, 3], [2, 3]) for found in left)
+    assert left.count([1, 2]) > 5
+    assert [1, 2, 3] in left

@@ -41,7 +41,7 @@ def run_ray(job: Job, shards: Sequence[int], workers: int, told: Told) -> Iterat
             Actor,
             fn_constructor_args=(job,),
             batch_size=1,
-            concurrency=min(workers, len(shards)),
+            compute=ray.data.ActorPoolStrategy(size=min(workers, len(shards))),
             num_cpus=1,
             num_gpus=gpus,
         )
