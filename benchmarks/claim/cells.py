@@ -33,7 +33,7 @@ class Cells:
     def __init__(self, path: Path) -> None:
         self.path = path
         kept: list[dict[str, Any]] = pq.read_table(path).to_pylist() if path.is_file() else []
-        self.rows = [{"validation": None, **row} for row in kept]
+        self.rows = [{"validation": None, "units": row["count"], **row} for row in kept]
 
     def find(self, question: str, method: str, seed: int) -> dict[str, Any] | None:
         key = (question, method, seed)
@@ -44,13 +44,14 @@ class Cells:
         truths = [example.answer for example in question.test]
         records = [example.record for example in question.test]
         main = metrics_of(question.task)[0]
-        found = resample(main, collect(question.task, truths, answers, records))
+        found = resample(main, collect(question.task, truths, answers, records), groups=question.units)
         scores = evaluate_task(question.task, truths, answers, records)
         self.rows.append({
             "question": name, "method": method, "seed": seed, "metric": main, "value": found.value,
             "scores": json.dumps(dict(scores)), "validation": question.validated.get(method),
             "count": len(truths), "missing": scores.missing,
             "rejected": len(question.failures), "seconds": round(seconds, 1),
+            "units": max(question.units) + 1,
             "unseen": sum(
                 not is_written(question.task.codec, truth, record)
                 for truth, record in zip(truths, records, strict=True)
@@ -112,6 +113,7 @@ def table(cells: Cells) -> tuple[list[str], dict[str, Any]]:
         ]
         first = of["protscribe"][0]
         counted = f"{first['count']}" + (f" ({first['unseen']} unseen)" if first["unseen"] else "")
+        counted += f" of {first['units']} {asked.clusters}s" if asked.clusters else ""
         cells_of = [name, asked.family, metric, counted, str(count), told_of(ours), *shown, *plain, cell]
         lines.append("| " + " | ".join(cells_of) + " |")
     return lines, verdicts

@@ -18,6 +18,7 @@ from protscribe.data.source import Source
 from protscribe.documents import read_yaml
 from protscribe.evaluation.metrics import evaluate_task, metrics_of
 from protscribe.evaluation.truths import parse_truth
+from protscribe.evaluation.units import column_values, numbered
 from protscribe.records import Failure, Prediction
 from protscribe.task import Task
 
@@ -57,6 +58,7 @@ class Question:
         self.task = fill_task(self.defined, [self.source])
         self.failures: list[Failure] = []
         self.test = self.rows("test", self.failures)
+        self.units = self._units()
         self.validated: dict[str, float] = {}
         """By method, the main metric on validation rows, which alone may choose among ways."""
 
@@ -69,6 +71,13 @@ class Question:
         # A label of a test row that training has not shown is asked for and missed.
         parse = parse_truth(self.task.codec) if split == "test" else None
         return read_source(self.source, self.task, split, on_error="collect", failures=found, parse=parse)
+
+    def _units(self) -> list[int]:
+        """What a bootstrap draws: the number of each test row, or of its value in the column of clusters."""
+        if not self.asked.clusters:
+            return list(range(len(self.test)))
+        values = column_values(self.source, self.asked.clusters, ".")
+        return numbered(values[example.record.ordinal] for example in self.test)
 
     def data(self, seed: int) -> ScribeData:
         """Rows and batches as ``protscribe train`` makes them."""

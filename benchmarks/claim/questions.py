@@ -43,6 +43,8 @@ class Asked:
     """Whether sites are written as a mark at each residue in place of pointers to the members."""
     table: str = ""
     """The question whose rows are used, where that is another one."""
+    clusters: str = ""
+    """A column of which all test rows of a value are drawn together: rows that share it are not independent."""
 
 
 QUESTIONS = {
@@ -59,7 +61,9 @@ QUESTIONS = {
         Asked("topology", "tmbed_topology", "residue labels", (400, 100, 200), 8),
         Asked("topology_segments", "tmbed_segments", "segments", (400, 100, 200), 8),
         Asked("ec_number", "clean_ec", "paths", (1500, 200, 541), 6),
-        Asked("tcr_epitope_chain", "titan_tcr_epitope_strict", "pair", (3000, 300, 1000), 6),
+        Asked(
+            "tcr_epitope_chain", "titan_tcr_epitope_strict", "pair", (3000, 300, 1000), 6, clusters="epitope"
+        ),
     )
 }
 
