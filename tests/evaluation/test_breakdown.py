@@ -13,7 +13,7 @@ from protscribe.evaluation.bands import find_bands, judge_bands
 from protscribe.evaluation.breakdown import MOST, break_down
 from protscribe.evaluation.leakage import audit_rows
 from protscribe.evaluation.metrics import collect, resample
-from protscribe.evaluation.units import column_values, numbered, proteins, searched_clusters
+from protscribe.evaluation.units import column_values, find_units, numbered, proteins, searched_clusters
 from protscribe.homology import can_search
 from protscribe.records import ProteinRecord
 from tests.evaluation.test_metrics import (
@@ -148,6 +148,34 @@ def test_rows_of_one_protein_are_one_unit():
     pairs = [ProteinRecord("x", ("A", "C")), ProteinRecord("y", ("C", "A")), ProteinRecord("z", ("A", "A"))]
     assert proteins(pairs) == [0, 0, 1]
     assert numbered("abca") == [0, 1, 2, 0]
+
+
+def pairs_of(*chains):
+    return [ProteinRecord(str(place), (one, other)) for place, (one, other) in enumerate(chains)]
+
+
+def test_pairs_that_share_a_partner_are_drawn_with_it():
+    ordered = make_task(THREE, chains=2)
+    pairs = pairs_of(("A", "X"), ("C", "X"), ("D", "Y"), ("C", "Y"))
+    assert find_units(ordered, pairs, None) == ([0, 0, 1, 1], "second partners, each with all of its pairs")
+    swapped = pairs_of(*(pair.chains[::-1] for pair in pairs))
+    assert find_units(ordered, swapped, None) == ([0, 0, 1, 1], "first partners, each with all of its pairs")
+    # An asked-for column goes before.
+    assert find_units(ordered, pairs, "host", ["a", "b", "a", "b"]) == ([0, 1, 0, 1], "clusters")
+
+
+@pytest.mark.parametrize(
+    ("chains", "symmetric"),
+    [
+        # Hardly shared, a single partner, and partners on both sides of a pair.
+        ([("A", "X"), ("C", "X"), ("D", "Y")], False),
+        ([("A", "X"), ("C", "X"), ("D", "X"), ("E", "X")], False),
+        ([("A", "X"), ("C", "X"), ("D", "Y"), ("C", "Y")], True),
+    ],
+)
+def test_pairs_that_are_drawn_as_pairs(chains, symmetric):
+    task = make_task(THREE, chains=2, symmetric=symmetric)
+    assert find_units(task, pairs_of(*chains), None) == (list(range(len(chains))), "proteins")
 
 
 def test_a_column_of_clusters(tmp_path):

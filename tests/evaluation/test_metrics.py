@@ -31,7 +31,7 @@ from tests.laws.examples import EXAMPLES, STRATEGIES
 def make_task(codec, **keys):
     if isinstance(codec, dict):
         return Task.from_plain({"name": "task", "title": "a task", "codec": codec, **keys})
-    return Task("task", "a task", codec, chains=codec.chains, **keys)
+    return Task("task", "a task", codec, **{"chains": codec.chains, **keys})
 
 
 def say(value, record=None, **keys):

@@ -35,9 +35,9 @@ METHODS = {
 EXPLANATION = (
     "Protscribe: the answer of least expected risk, read as chosen on validation data. greedy string: the most probable "
     "string, token by token. In brackets: {level:.0%} intervals from {resamples:,} resamples of the test proteins, rows about "
-    "one protein together, or of clusters where these were asked for. gain over it: how much better Protscribe is than the "
-    "method of that column, on the same resamples; an interval above 0 is a clear gain. A protein without an answer counts as "
-    "wrong, and so does every label that the model cannot write."
+    "one protein (of pairs: one partner, where pairs share them) together, or of clusters where these were asked for. gain "
+    "over it: how much better Protscribe is than the method of that column, on the same resamples; an interval above 0 is a "
+    "clear gain. A protein without an answer counts as wrong, and so does every label that the model cannot write."
 )
 
 MEANINGS = {
@@ -71,7 +71,8 @@ class TaskResult:
     ``methods`` is by :data:`METHODS`; ``gains`` says how much Protscribe is better than each other one in the main metric
     (positive: better), on the same resamples. ``rejected`` are test rows whose label or sequence could not be read, and
     ``shared`` counts test proteins that also occur among the ``training`` rows. ``unwritten`` of those judged have a true
-    label that the model cannot write; ``units`` is how many proteins, or clusters (``drawn``), resampling draws from.
+    label that the model cannot write; ``units`` is how many proteins, shared partners or clusters (``drawn`` says which)
+    resampling draws from.
     ``bands`` hold the main metric in parts of the test, ``breakdown`` our answers by class, ``remarks`` what could not be made;
     ``audit`` says how near each test row is to the training rows, in the order of ``examples``.
     ``examples`` and ``predictions`` (ours) belong together.

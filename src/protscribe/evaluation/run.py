@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -34,7 +34,7 @@ from protscribe.evaluation.rivals.choice import (
     chosen_baselines,
 )
 from protscribe.evaluation.truths import is_written, parse_truth
-from protscribe.evaluation.units import SEARCHED, column_values, numbered, proteins, searched_clusters
+from protscribe.evaluation.units import SEARCHED, column_values, find_units
 from protscribe.homology import can_search
 from protscribe.predictor import Predictor
 from protscribe.progress import Advance
@@ -55,6 +55,7 @@ class Rows:
     rejected: tuple[Failure, ...]
     shared: int
     units: tuple[int, ...]
+    drawn: str
     audit: Audit | None
 
 
@@ -94,8 +95,8 @@ def evaluate(
         :class:`~protscribe.evaluation.rivals.choice.Fitting`.
         greedy: also judge the greedy string.
     limit: at most so many rows a task, drawn with ``seed``. resamples, level: of the bootstrap over proteins for each
-        task's main metric. clusters: a column whose values are drawn whole in place of proteins, or ``"mmseqs"``: clusters at
-        40% identity are made.
+        task's main metric; of ordered pairs over the partners that pairs share. clusters: a column whose values are drawn whole
+        in their place, or ``"mmseqs"``: clusters at 40% identity are made.
     bands: in which parts of the test the main metric is also taken. hierarchies: by task of label sets, a table with the
         columns ``parent`` and ``child``, for Fmax and average precision.
     audit: whether to search the judged proteins among those of the training rows first, which bands by identity need;
@@ -120,9 +121,7 @@ def evaluate(
         by_task.setdefault(predictor.tasks[source.task].name, []).append(source)
     judged = {name: predictor.tasks[name] for name in by_task}
     trees = _hierarchies(hierarchies or {}, judged, root)
-    judging = _Judging(
-        predictor, names, fitting, greedy, resamples, level, long, tuple(bands), trees, clusters
-    )
+    judging = _Judging(predictor, names, fitting, greedy, resamples, level, long, tuple(bands), trees)
     # Every task has its readings, the answers of each method, and the bootstrap.
     steps = len(by_task) * (3 + len(names) + greedy)
     results = []
@@ -198,7 +197,7 @@ def _read(
     parts: dict[str, list[Example]] = {"train": [], "validation": [], "test": []}
     rejected: list[Failure] = []
     fitted: tuple[Split, ...] = ("train", "validation")
-    named_units: list[object] = []
+    named_units: list[Hashable] = []
     for source in sources:
         for name in fitted:
             # Without baselines, nothing is chosen.
@@ -219,14 +218,14 @@ def _read(
         places = np.sort(np.random.default_rng(seed).choice(len(places), limit, replace=False))
     test = [parts["test"][place] for place in places]
     records = [example.record for example in test]
-    if clusters == SEARCHED:
-        units = searched_clusters(records)
-    else:
-        units = numbered(named_units[place] for place in places) if clusters else proteins(records)
+    drawn_by = [named_units[place] for place in places] if named_units else []
+    units, drawn = find_units(task, records, clusters, drawn_by)
     known = [one.chains for one in records_of(parts["train"])]
     wanted = bool(known) and (can_search() if audit == "auto" else audit)
     found_near = audit_rows([one.chains for one in records], known) if wanted else None
-    return Rows(parts["train"], parts["validation"], test, tuple(rejected), shared, tuple(units), found_near)
+    return Rows(
+        parts["train"], parts["validation"], test, tuple(rejected), shared, tuple(units), drawn, found_near
+    )
 
 
 def _examples(
@@ -254,7 +253,6 @@ class _Judging:
     long: LengthPolicy
     bands: tuple[Division, ...]
     hierarchies: Mapping[str, Hierarchy]
-    clusters: str | None
 
     def judge(self, task: Task, sources: Sequence[Source], rows: Rows, advance: Advance) -> TaskResult:
         ours = self._ask(task, rows.test)
@@ -334,7 +332,7 @@ class _Judging:
             predictions=tuple(answers["protscribe"]),
             unwritten=sum(not is_written(task.codec, one.answer, one.record) for one in rows.test),
             units=max(rows.units) + 1,
-            drawn="clusters" if self.clusters else "proteins",
+            drawn=rows.drawn,
             bands=bands,
             breakdown=break_down(judged["protscribe"]),
             remarks=tuple(left_out),

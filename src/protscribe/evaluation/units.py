@@ -1,4 +1,6 @@
-"""What a bootstrap draws: proteins, or clusters of related ones, since rows about one protein are not independent."""
+"""What a bootstrap draws: proteins, partners of pairs, or clusters of related ones, since rows about one protein are not
+independent.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +15,28 @@ from protscribe.data.tables import missing_column
 from protscribe.errors import TableError, Where
 from protscribe.homology import Criteria
 from protscribe.records import ProteinRecord
+from protscribe.task import Task
 
 SEARCHED = "mmseqs"
 """What stands for a column's name where clusters are made by a search."""
+SHARED = 2
+"""Pairs that a partner has in the mean from which on partners are drawn, and not pairs."""
 IDENTITY = 0.4
 """From which on two proteins belong to one cluster, where clusters are made."""
+
+
+def find_units(
+    task: Task, records: Sequence[ProteinRecord], clusters: str | None, named: Sequence[Hashable] = ()
+) -> tuple[list[int], str]:
+    """The number of what each row is drawn with, and what that is called.
+
+    ``clusters``: ``None``, :data:`SEARCHED`, or a column, whose values are then ``named``. Of an ordered pair, what is drawn by
+    default is the partner that pairs share. Raises what :func:`protscribe.homology.search` raises.
+    """
+    if clusters:
+        return (searched_clusters(records) if clusters == SEARCHED else numbered(named)), "clusters"
+    shared = shared_partners(records) if task.chains == 2 and not task.symmetric else None
+    return shared or (proteins(records), "proteins")
 
 
 def numbered(names: Iterable[Hashable]) -> list[int]:
@@ -29,6 +48,21 @@ def numbered(names: Iterable[Hashable]) -> list[int]:
 def proteins(records: Sequence[ProteinRecord]) -> list[int]:
     """The number of each row's protein, or pair in either order: rows with equal chains are drawn together."""
     return numbered(frozenset(record.chains) for record in records)
+
+
+def shared_partners(records: Sequence[ProteinRecord]) -> tuple[list[int], str] | None:
+    """The number of each pair's partner on the side that has fewer of them, and what they are called; ``None`` where partners
+    are not shared: where each has less than :data:`SHARED` pairs in the mean, or there is only one.
+
+    A hundred receptors beside each of ten epitopes say more about receptors than about epitopes: what another ten would have
+    given is what an interval must tell.
+    """
+    sides = [numbered(record.chains[side] for record in records) for side in (0, 1)]
+    counts = [max(side) + 1 for side in sides]
+    fewer = counts.index(min(counts))
+    if counts[fewer] < 2 or len(records) < SHARED * counts[fewer]:
+        return None
+    return sides[fewer], f"{('first', 'second')[fewer]} partners, each with all of its pairs"
 
 
 def searched_clusters(records: Sequence[ProteinRecord]) -> list[int]:

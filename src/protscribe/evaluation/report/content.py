@@ -48,7 +48,8 @@ def _blocks(findings: Findings) -> Iterator[Block]:
 
 def _evaluation(findings: Findings) -> Iterator[Block]:
     told = findings.provenance
-    drawn = f"{told.get('resamples', NOT_RECORDED)} resamples of whole {'clusters' if told.get('clusters') else 'proteins'}"
+    units = "clusters" if told.get("clusters") else "proteins (of pairs: partners that they share)"
+    drawn = f"{told.get('resamples', NOT_RECORDED)} resamples of whole {units}"
     yield Heading("Evaluation")
     yield Facts(
         (
