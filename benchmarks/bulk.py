@@ -169,6 +169,7 @@ def main() -> None:
     parser.add_argument(
         "--quick", action="store_true", help="a tenth of the proteins, two sizes of the pipeline"
     )
+    parser.add_argument("--proteins", type=int, default=20_000, help="of overhead and engines")
     parser.add_argument("--log", type=Path)
     parser.add_argument("--only", nargs="+", choices=("overhead", "engines", "pipeline"))
     parser.add_argument("--measure", choices=MEASURES, help=argparse.SUPPRESS)
@@ -186,12 +187,12 @@ def main() -> None:
 
     said: dict[str, Any] = {
         "benchmark": "bulk", "quick": given.quick, "torch": metadata.version("torch"), "machine": platform.machine(),
-        "cores": os.cpu_count(), "load": round(os.getloadavg()[0], 1),
+        "cores": os.cpu_count(), "proteins": given.proteins, "load": round(os.getloadavg()[0], 1),
     }  # fmt: skip
     wanted = given.only or ("overhead", "engines", "pipeline")
     with tempfile.TemporaryDirectory() as folder:
         input = Path(folder) / "in.fasta"
-        write_proteins(input, 2_000 if given.quick else 20_000, 40)
+        write_proteins(input, given.proteins // 10 if given.quick else given.proteins, 40)
         if "overhead" in wanted:
             said |= overhead(input, say)
         if "engines" in wanted:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,11 +78,10 @@ def explain_file(
     reading = records_from(Path(input), columns=columns, on_error=on_error, options=ReadOptions())
     failures: list[Failure] = []
     drawn: list[Path] = []
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
     records = explained = 0
-    with telling("explain", None, shown=progress) as advance:
+    table = Path(output) / TABLE
+    with pending_file(table) as pending, telling("explain", None, shown=progress) as advance:
+        pending.stream.write(_lines([COLUMNS]))
         for item in reading.outcomes():
             records += 1
             advance(1)
@@ -98,13 +97,16 @@ def explain_file(
                     failures.append(Failure.of(error, item.ordinal, item.id, name))
                     continue
                 explained += 1
-                writer.writerows(_rows(found))
+                pending.stream.write(_lines(_rows(found)))
                 if pictures:
                     drawn += _draw(found, item, Path(output))
-    table = Path(output) / TABLE
-    with pending_file(table) as pending:
-        pending.stream.write(text.getvalue().encode("utf-8", "surrogateescape"))
     return ExplainFileResult(explained, records, table, tuple(drawn), tuple(failures))
+
+
+def _lines(rows: Iterable[Sequence[Any]]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode("utf-8", "surrogateescape")
 
 
 def _rows(found: Explanation) -> Iterator[tuple[Any, ...]]:
