@@ -63,7 +63,7 @@ RULES = {
     "locks": Rule(""),
     "deadline": Rule(""),
     "outputs": Rule(f"{QUESTIONS} alternatives predictions outputs", "pyarrow"),
-    "outputs.atomic": Rule("errors checkpoint.folder"),
+    "outputs.atomic": Rule("errors locks checkpoint.folder"),
     "outputs.run": Rule(f"{QUESTIONS} data outputs predictions progress generation predictor shortlist"),
     "inspection": Rule(f"{QUESTIONS} trust catalogue checkpoint", "rich"),
     # Data.

@@ -4,8 +4,10 @@ import csv
 import gzip
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -24,6 +26,7 @@ from protscribe.outputs import (
     rejected_path,
     write_predictions,
 )
+from protscribe.outputs.atomic import pending_file
 from protscribe.outputs.tables import Asked
 from protscribe.predictor import Predictor
 from protscribe.records import Failure, Prediction, ProteinRecord
@@ -308,6 +311,57 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path, monkeypatch, suffix):
         write(tmp_path / f"a{suffix}")
     assert raised.value.code == "output.write"
     assert not list(tmp_path.iterdir())
+
+
+def hidden(folder):
+    return [path.name for path in folder.iterdir() if path.name.startswith(".")]
+
+
+def test_what_a_killed_writer_left_is_removed_by_the_next(tmp_path):
+    child = os.fork()
+    if child == 0:
+        with open_outputs(tmp_path / "a.csv", [Asked("x", "category", ("a", "b"))]) as outputs:
+            outputs._open[0][0].stream.write(b"half a")
+            outputs._open[0][0].stream.flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    other = tmp_path / ".b.csv.012345678901.partial"
+    other.write_text("of another output")
+    assert len(hidden(tmp_path)) == 2
+    with pending_file(tmp_path / "a.csv") as pending:
+        pending.stream.write(b"new")
+    assert hidden(tmp_path) == [other.name]
+    assert (tmp_path / "a.csv").read_bytes() == b"new"
+
+
+def test_what_living_writers_write_is_not_removed(tmp_path):
+    """Neither another process's, nor this one's, nor a file that another may have made this moment."""
+    ready, told = os.pipe()
+    child = os.fork()
+    if child == 0:
+        with pending_file(tmp_path / "a.csv") as pending:
+            pending.stream.write(b"theirs")
+            pending.stream.flush()
+            os.write(told, b"x")
+            time.sleep(60)
+        os._exit(0)
+    os.read(ready, 1)
+    fresh = tmp_path / ".a.csv.012345678901.partial"
+    fresh.touch()
+    with pending_file(tmp_path / "a.csv") as first:
+        first.stream.write(b"first")
+        first.stream.flush()
+        with pending_file(tmp_path / "a.csv") as second:
+            second.stream.write(b"second")
+        assert len(hidden(tmp_path)) == 3
+    assert (tmp_path / "a.csv").read_bytes() == b"first"
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    os.utime(fresh, (0, 0))
+    with pending_file(tmp_path / "a.csv"):
+        pass
+    assert hidden(tmp_path) == []
 
 
 def test_a_folder_that_cannot_be_is_told(tmp_path):

@@ -7,17 +7,23 @@ import hashlib
 import io
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from protscribe import locks
 from protscribe.checkpoint.folder import flush
 from protscribe.errors import OutputError, Where
 
 PARTIAL = ".partial"
 """What the name of a file that is not complete ends with; it begins with a dot."""
 _BUFFER = 1 << 20
+_MINE: set[Path] = set()
+"""Temporary files of this process."""
+_MAKING = 60.0
+"""Seconds after which an empty file is no longer one that is just being made."""
 
 
 @contextmanager
@@ -64,7 +70,8 @@ class _Sink(io.RawIOBase):
 
 
 class PendingFile:
-    """A temporary file beside ``path`` that :meth:`commit` puts in its place and :meth:`discard` removes.
+    """A temporary file beside ``path`` that :meth:`commit` puts in its place and :meth:`discard` removes; its process holds a
+    lock on it.
 
     Once it is committed, ``bytes`` is its size and ``sha256`` its digest.
     """
@@ -79,6 +86,8 @@ class PendingFile:
             self._temporary = path.parent / name
             binary = getattr(os, "O_BINARY", 0)
             descriptor = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | binary, 0o666)
+            _MINE.add(self._temporary)
+            locks.take(descriptor)
             self._sink = _Sink(descriptor)
             self.stream: BinaryIO = cast(BinaryIO, io.BufferedWriter(self._sink, _BUFFER))
 
@@ -101,6 +110,7 @@ class PendingFile:
         """Under its name, after :meth:`finish`."""
         with reporting(self.path):
             os.replace(self._temporary, self.path)
+        _MINE.discard(self._temporary)
 
     def commit(self) -> None:
         """Complete: flushed to disk, then renamed."""
@@ -118,11 +128,35 @@ class PendingFile:
             self._sink.close()
         with contextlib.suppress(OSError):
             os.unlink(self._temporary)
+        _MINE.discard(self._temporary)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Removes what writers of ``path`` that were killed have left beside it; never what a living process writes.
+
+    A file that nobody holds is left over, but an empty one may have been made this moment and is given a minute. This process's
+    own are not looked at: closing one would let go of its lock. Where files cannot be locked nothing is removed.
+    """
+    beginning = f".{path.name[:100]}."
+    with contextlib.suppress(OSError):
+        for name in os.listdir(path.parent):
+            there = path.parent / name
+            if not (name.startswith(beginning) and name.endswith(PARTIAL)) or there in _MINE:
+                continue
+            descriptor = os.open(there, os.O_RDWR)
+            try:
+                said = os.fstat(descriptor)
+                settled = said.st_size or time.time() - said.st_mtime > _MAKING
+                if settled and locks.take(descriptor) == "taken":
+                    os.unlink(there)
+            finally:
+                os.close(descriptor)
 
 
 @contextmanager
 def pending_file(path: Path) -> Iterator[PendingFile]:
-    """Commits at the end of the block, discards where it is left by an exception."""
+    """Commits at the end of the block, discards where it is left by an exception; removes what killed writers left."""
+    remove_leftovers(path)
     pending = PendingFile(path)
     try:
         yield pending

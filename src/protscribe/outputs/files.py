@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from protscribe.errors import OutputError, Where
-from protscribe.outputs.atomic import PendingFile, reporting
+from protscribe.outputs.atomic import PendingFile, remove_leftovers, reporting
 from protscribe.outputs.features import Gff3, ThreeLines
 from protscribe.outputs.tables import (
     Asked,
@@ -120,6 +120,8 @@ class Outputs:
         self._open: list[tuple[PendingFile, Writer]] = []
         self._rejects: RejectedTable | None = None
         for path in paths:
+            remove_leftovers(path)
+            remove_leftovers(rejected_path(path))
             pending = PendingFile(path)
             try:
                 with reporting(path):
