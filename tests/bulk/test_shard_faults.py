@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -40,10 +40,14 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def faulty(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Faulty]:
+def faulty(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Faulty]]:
     # One thread calls the system: when a sign of life is given would change the numbers.
     monkeypatch.setattr(lease.threading.Thread, "start", lambda self: _start(self))  # type: ignore[attr-defined]
     monkeypatch.setattr(lease.threading.Thread, "join", lambda self, timeout=None: _join(self, timeout))  # type: ignore[attr-defined]
+
+    # What the process has by now is not looked at again by each collection.
+    gc.collect()
+    gc.freeze()
 
     def install(*given: object) -> Faulty:
         # What an attempt before has left open is closed when it is collected, which would change the numbers too.
@@ -53,7 +57,8 @@ def faulty(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Faulty]:
             monkeypatch.setattr(module, "os", shim)
         return shim
 
-    return install
+    yield install
+    gc.unfreeze()
 
 
 _start_of, _join_of = lease.threading.Thread.start, lease.threading.Thread.join
