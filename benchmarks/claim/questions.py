@@ -60,7 +60,7 @@ QUESTIONS = {
         Asked("interface_residues", "graphppis_interface", "sites", (335, 40, 406), 15, marks=True),
         Asked("topology", "tmbed_topology", "residue labels", (400, 100, 200), 8),
         Asked("topology_segments", "tmbed_segments", "segments", (400, 100, 200), 8),
-        Asked("ec_number", "clean_ec", "paths", (1500, 200, 541), 16),
+        Asked("ec_number", "clean_ec", "paths", (1500, 200, 541), 6),
         Asked(
             "tcr_epitope_chain", "titan_tcr_epitope_strict", "pair", (3000, 300, 1000), 6, clusters="epitope"
         ),

@@ -96,6 +96,7 @@ WAYS = {
     "all_hidden": Way("trained as it is read: the whole prefix hidden always", ("objective.hide_all=1",)),
     "mostly_hidden": Way("the whole prefix hidden three times in four", ("objective.hide_all=0.75",)),
     "quiet_symbols": Way("symbols start with a spread of 0.02 in place of 1", patch=quiet_symbols),
+    "sixteen_passes": Way("sixteen passes", ("trainer.max_epochs=16",)),
     "fast_symbols": Way("symbols learn five times as fast", ("rates.symbols=5",)),
     "leading_digits": Way("digits behind the second count a tenth of the one before", patch=leading_digits),
     "exact_numbers": Way("training does not move numbers", ("data.number_spread=0",)),
