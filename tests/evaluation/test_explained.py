@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from matplotlib.patches import StepPatch
 
-from protscribe.errors import ConfigError, TaskError
+from protscribe.errors import ConfigError, InputError, TaskError
 from protscribe.evaluation.explained import plot_explanation
 from protscribe.evaluation.explaining import COLUMNS, explain_file
 from protscribe.evaluation.tracks import plot_track
@@ -157,4 +157,6 @@ def test_refusals_come_before_any_file(predictor, fasta, tmp_path):
     with pytest.raises(TaskError) as unknown:
         explain_file(predictor, str(fasta), folder, "plaice", progress=False)
     assert unknown.value.code == "task.unknown"
+    with pytest.raises(InputError, match="no such file"):
+        explain_file(predictor, str(tmp_path / "no.fasta"), folder, "place", progress=False)
     assert not (tmp_path / "out").exists()

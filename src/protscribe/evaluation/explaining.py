@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,13 +77,16 @@ def explain_file(
     for name in names:
         check_explained(predictor.tasks[name], window, step)
     reading = records_from(Path(input), columns=columns, on_error=on_error, options=ReadOptions())
+    items = reading.outcomes()
+    # An input that cannot be read leaves nothing behind, not even a folder.
+    first = list(itertools.islice(items, 1))
     failures: list[Failure] = []
     drawn: list[Path] = []
     records = explained = 0
     table = Path(output) / TABLE
     with pending_file(table) as pending, telling("explain", None, shown=progress) as advance:
         pending.stream.write(_lines([COLUMNS]))
-        for item in reading.outcomes():
+        for item in itertools.chain(first, items):
             records += 1
             advance(1)
             if isinstance(item, Failure):

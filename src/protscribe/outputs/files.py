@@ -121,7 +121,6 @@ class Outputs:
         self._rejects: RejectedTable | None = None
         for path in paths:
             remove_leftovers(path)
-            remove_leftovers(rejected_path(path))
             pending = PendingFile(path)
             try:
                 with reporting(path):
