@@ -229,10 +229,12 @@ def measure_ways(cells: Cells, names: Sequence[str], seeds: Sequence[int], ways:
                     (measure_free if method == FREE else measure_joint)(cells, name, seed)
                     continue
                 way, asked = WAYS[method], QUESTIONS[name]
-                if cells.find(name, method, seed) is not None or way.marks == asked.marks:
+                if cells.find(name, method, seed) is not None:
                     continue
-                if way.marks is not None:
-                    asked = dataclasses.replace(asked, name=f"{name}_{method}", table=name, marks=way.marks)
+                if way.written:
+                    asked = dataclasses.replace(
+                        asked, name=f"{name}_{method}", table=name, written=way.written
+                    )
                 question, began = Question(asked), time.process_time()
                 for told, answers in ask_decoder(question, seed, True, method, way).items():
                     cells.add(question, told, seed, answers, time.process_time() - began)

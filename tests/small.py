@@ -39,6 +39,7 @@ TASKS = {
         task("fold", kind="residue_labels", labels=list("HEC")),
         task("sites", kind="residue_set", candidates="STY"),
         task("parts", kind="segments", labels=["signal", "mature"], most=4),
+        task("spans", kind="segments", labels=["i", "M", "o"], written="labels"),
         task("contacts", kind="residue_pairs", separation=3, most_per_residue=0.5),
         task("letters", kind="sequence", alphabet=list("abcd")),
         task("name", kind="sequence", alphabet=list("xyz"), length="free", most=5),
@@ -53,7 +54,7 @@ TASKS = {
 }
 
 
-def make_bundle(tasks=TASKS, encoder=None, seed=0, readouts=None, width=32):
+def make_bundle(tasks=TASKS, encoder=None, seed=4, readouts=None, width=32):
     """Random weights, with scores spread enough that answers differ between proteins."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

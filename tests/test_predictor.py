@@ -439,7 +439,7 @@ def test_predictions_are_typed(predictor):
     assert sum(values["place"].probabilities.values()) == pytest.approx(1)
     assert all("MSTYKLMNSTYC"[position - 1] in "STY" for position in values["sites"].value)
     assert values["parts"].value[-1].end == 12
-    chains = {"fold": 1, "sites": 1, "parts": 1, "contacts": 1, "letters": 1}
+    chains = {"fold": 1, "sites": 1, "parts": 1, "spans": 1, "contacts": 1, "letters": 1}
     assert {name: one.chain for name, one in values.items() if one.chain} == chains
     pair = {one.task: one.chain for one in predictor.predict_many({"a": ("MKTAY", "GSTGST")})}
     assert pair == {"bind": None, "strength": None, "epitope": 2, "interface": 2}

@@ -1,6 +1,7 @@
 """``protscribe report`` and ``protscribe explain``, from the command line to their files."""
 
 import csv
+import json
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,35 @@ def test_a_folder_given_alone_is_reported_on(
     Path("run/report.html").unlink()
     assert main(["report", f"folder={tmp_path}/run"]) == DONE
     assert Path("run/report.html").read_bytes() == first
+
+
+def test_other_seeds_of_the_training_are_reported_on_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for place, right in enumerate((0.6, 0.7, 0.9)):
+        write_folder(tmp_path / f"run{place}", [made_result("rich_in_k", right=right, seed=place)])
+    write_folder(tmp_path / "other", [made_result("rich_in_k", count=20)])
+    assert main(["report", "run0"]) == DONE
+    assert "Trained again" not in Path("run0/report.md").read_text()
+    assert main(["report", "run0", "seeds=[run1,run2]"]) == DONE
+    page, text = Path("run0/report.html").read_text(), Path("run0/report.md").read_text()
+    assert "The same training 3 times, with other seeds" in page
+    told = json.loads(Path("run0/seeds.json").read_text())
+    main_metric = json.loads(Path("run0/evaluation.json").read_text())["tasks"]["rich_in_k"]["main_metric"]
+    ours = told["metrics"]["rich_in_k"]["protscribe"][main_metric]
+    values = [f"{value:.3f}" for value in ours["values"]]
+    assert len(set(values)) == 3
+    assert ", ".join(values) in text
+    assert f"{ours['mean']:.3f} ± {ours['deviation']:.3f}" in text
+    assert Path("run0/seeds.md").is_file()
+    capsys.readouterr()
+    before = Path("run0/report.md").read_bytes()
+    assert main(["report", "run0", "seeds=[other]"]) == USAGE
+    assert "evaluation.seeds" in capsys.readouterr().err
+    assert main(["report", "run0", "seeds=nowhere"]) == USAGE
+    assert "input.not_found" in capsys.readouterr().err
+    assert Path("run0/report.md").read_bytes() == before
 
 
 def test_there_is_nothing_to_report_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, mse_loss
 
 from protscribe.codecs.protocol import Evidence, First, Marginals, Reading, Readout
-from protscribe.codecs.segments import Segment
+from protscribe.codecs.segments import Segment, painted
 from protscribe.data.batch import Batch
 from protscribe.data.collate import Question
 from protscribe.data.datamodule import ScribeData
@@ -166,7 +166,7 @@ class HeadTraining:
                 np.isin(indices + 1, list(answer)).astype(np.int64)
             )
         if self.kind == "segments":
-            labels = [label for label, start, end in answer for _ in range(end - start + 1)]
+            labels = painted(answer)
             return torch.arange(len(labels)), torch.tensor([self.ranks[label] for label in labels])
         encoded = self.task.codec.encode(answer, record)
         scored = np.flatnonzero(encoded.weights)

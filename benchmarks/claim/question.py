@@ -50,10 +50,10 @@ class Question:
                 "reference": "Bernhofer and Rost 2022, BMC Bioinformatics (TMbed)",
                 "metrics": ["site_f1", "site_average_precision", "site_mcc"],
             }  # fmt: skip
-        if asked.marks:
-            plain = {**plain, "name": asked.name, "codec": {**plain["codec"], "written": "marks"}}
+        if asked.written:
+            plain = {**plain, "name": asked.name, "codec": {**plain["codec"], "written": asked.written}}
         self.defined = Task.from_plain(plain)
-        if asked.signal or asked.marks:
+        if asked.signal or asked.written:
             write_yaml(configs / "task" / f"{asked.name}.yaml", dict(plain))
         self.task = fill_task(self.defined, [self.source])
         self.failures: list[Failure] = []

@@ -39,8 +39,8 @@ class Asked:
     splits: dict[str, tuple[str, ...]] = field(default_factory=dict)
     signal: bool = False
     """Whether the label is not the table's own but the residues of a signal peptide, of which most proteins have none."""
-    marks: bool = False
-    """Whether sites are written as a mark at each residue in place of pointers to the members."""
+    written: str = ""
+    """``pointers``, ``marks`` or ``labels``: how residues are written, where not as the shipped task writes them."""
     table: str = ""
     """The question whose rows are used, where that is another one."""
     clusters: str = ""
@@ -54,13 +54,14 @@ QUESTIONS = {
         Asked("localisation", "deeploc2", "label set", (1000, 200, 600), 8, {"test": ("hpa_test",)}),
         Asked("fold", "tape_remote_homology", "class", (3000, 300, 718), 8),
         Asked("secondary_structure_3", "flip_secondary_structure", "residue labels", (600, 100, 300), 10),
-        Asked("ligand_binding", "gpsite_binding_sites", "sites", (1000, 150, 300), 8, marks=True),
+        Asked("ligand_binding", "gpsite_binding_sites", "sites", (1000, 150, 300), 8, written="marks"),
         Asked("phosphorylation_y", "musitedeep_phospho_y", "sites", (800, 150, 299), 8),
-        Asked("signal_peptide", "tmbed_topology", "sites", (600, 150, 300), 8, signal=True, marks=True),
-        Asked("interface_residues", "graphppis_interface", "sites", (335, 40, 406), 15, marks=True),
+        Asked("signal_peptide", "tmbed_topology", "sites", (600, 150, 300), 8, signal=True, written="marks"),
+        Asked("interface_residues", "graphppis_interface", "sites", (335, 40, 406), 15, written="marks"),
         Asked("topology", "tmbed_topology", "residue labels", (400, 100, 200), 8),
         Asked("topology_segments", "tmbed_segments", "segments", (400, 100, 200), 8),
         Asked("ec_number", "clean_ec", "paths", (1500, 200, 541), 6),
+        Asked("ec_number_all", "clean_ec", "paths", (9999, 200, 541), 4),
         Asked(
             "tcr_epitope_chain", "titan_tcr_epitope_strict", "pair", (3000, 300, 1000), 6, clusters="epitope"
         ),
@@ -78,7 +79,7 @@ def source_of(asked: Asked, tables: Path, data: Path) -> Source:
     plain |= {"path": str(path), "splits": {split: [split] for split in SPLITS}}
     if asked.signal:
         plain |= {"base": 0, "columns": {"label": "signal"}}
-    if asked.signal or asked.marks:
+    if asked.signal or asked.written:
         plain |= {"task": asked.name}
     return dataclasses.replace(Source.from_plain(plain), name=asked.name)
 

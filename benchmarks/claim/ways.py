@@ -24,13 +24,13 @@ from protscribe.training.module import ScribeTraining
 
 @dataclass(frozen=True)
 class Way:
-    """``told`` says in a table's cell what is other than by default. ``marks`` is how sites are written (``None``: as the
+    """``told`` says in a table's cell what is other than by default. ``written`` is how residues are written (empty: as the
     question says).
     """
 
     told: str
     overrides: tuple[str, ...] = ()
-    marks: bool | None = None
+    written: str = ""
     first_stage: bool = False
     """Whether the decoder first learns questions without labels (``experiment=decoder_pretraining``) on the same proteins."""
     patch: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
@@ -101,10 +101,11 @@ WAYS = {
     "leading_digits": Way("digits behind the second count a tenth of the one before", patch=leading_digits),
     "exact_numbers": Way("training does not move numbers", ("data.number_spread=0",)),
     "soft_digits": Way("targets know that digits are near each other", ("objective.digit_width=1",)),
-    "pointers": Way("pointers in place of marks", marks=False),
-    "marks": Way("marks in place of pointers", marks=True),
+    "pointers": Way("pointers", written="pointers"),
+    "marks": Way("a mark at each residue", written="marks"),
+    "labels": Way("a label at each residue", written="labels"),
     "first_stage": Way("a first stage of questions without labels", first_stage=True),
-    "positions": Way("position tokens in place of pointers", ("data.positions=tokens",), marks=False),
+    "positions": Way("position tokens in place of pointers", ("data.positions=tokens",), written="pointers"),
     "unaligned": Way("columns are not told their residue", patch=unaligned),
     "unhidden": Way("no prefix is hidden in training", patch=unhidden),
 }

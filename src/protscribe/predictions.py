@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 from protscribe.alternatives import CANDIDATES
 from protscribe.codecs.labels import NONE
+from protscribe.codecs.segments import painted
 from protscribe.records import Failure, Prediction
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def labels_of(prediction: Prediction) -> list[str]:
     """The label of every residue, of answers that give each one."""
     value = prediction.value
     if prediction.kind == "segments":
-        return [label for label, start, end in value for _ in range(start, end + 1)]
+        return painted(value)
     return value.split(" ") if " " in value else [value] if _is_one_token(prediction) else list(value)
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from protscribe.codecs.protocol import Draws, Greedy, Readout
+from protscribe.codecs.protocol import Draws, Greedy, Marginals, Readout
 from protscribe.codecs.segments import Segment, Segments, _best_path
 from protscribe.errors import LabelError, TaskError
 from protscribe.records import ProteinRecord
@@ -77,6 +77,8 @@ def test_bad_labels(codec, record, cell, code, hint):
         ({"labels": ("a", "b;c")}, "task.reserved"),
         ({"labels": ("a", "b"), "most": -2}, "task.range"),
         ({"labels": ("a", "b"), "chain": "1"}, "task.chains"),
+        ({"labels": ("a", "b"), "written": "runs"}, "task.written"),
+        ({"labels": ("a", "b"), "written": "labels", "most": 2}, "task.written"),
     ],
 )
 def test_bad_definitions(values, code):
@@ -108,6 +110,23 @@ def test_every_residue_gets_the_label_that_most_draws_give_it():
     assert spell(reading.value) == "iiMMMMoooo"
     assert reading.probabilities[2] == {"i": pytest.approx(1 / 3), "M": pytest.approx(2 / 3), "o": 0}
     assert reading.score == pytest.approx((1 + 2 / 3 + 2 / 3 + 1 + 1 + 1 + 2 / 3 + 1 + 1 + 1) / 10)
+
+
+def test_labels_stand_at_every_residue_and_are_read_as_runs():
+    codec = Segments(("i", "M", "o"), block="topology", written="labels")
+    answer = codec.parse("i:1-2;M:3-6;o:7-10", RECORD)
+    tokens = codec.encode(answer, RECORD).tokens
+    assert "".join(token.text for token in tokens) == "iiMMMMoooo"
+    assert codec.decode(tokens, RECORD) == answer
+    assert (codec.dense, codec.asks) == (True, "marginals")
+    assert (TOPOLOGY.dense, TOPOLOGY.asks) == (False, "draws")
+    chances = np.tile([0.2, 0.3, 0.5], (10, 1))
+    chances[:4] = [0.6, 0.3, 0.1]
+    reading = codec.read(Marginals(chances), RECORD, Readout())
+    assert reading.value == (Segment("i", 1, 4), Segment("o", 5, 10))
+    assert reading.score == pytest.approx(0.54)
+    assert reading.probabilities[9] == {"i": 0.2, "M": 0.3, "o": 0.5}
+    assert (reading.draws, reading.standard_error) == (None, None)
 
 
 def test_the_bound_on_segments_holds_where_the_residues_alone_would_break_it():

@@ -57,8 +57,8 @@ def test_what_cannot_be_merged(tmp_path):
         merge_seeds([])
     with pytest.raises(InputError) as missing:
         merge_seeds([tmp_path / "nowhere"])
-    assert missing.value.code == "input.missing"
+    assert missing.value.code == "input.not_found"
     (tmp_path / "b" / "evaluation.json").write_text("{}")
     with pytest.raises(InputError) as wrong:
         merge_seeds([tmp_path / "b"])
-    assert wrong.value.code == "input.json"
+    assert wrong.value.code == "input.format"

@@ -13,7 +13,7 @@ from protscribe.generation.answering import Asking, answer
 from protscribe.grammar import accepts, allowed
 from protscribe.vocabulary import EOS, MASK, Vocabulary
 from tests.generation.conftest import random_model
-from tests.generation.tiny import MARKED, RECORDS, TASKS
+from tests.generation.tiny import MARKED, RECORDS, SPANS, TASKS
 
 QUESTIONS = [Question(record, task) for record in RECORDS for task in TASKS.values()]
 
@@ -97,6 +97,18 @@ def test_marks_say_what_is_included(cross_attention):
         for place in range(question.record.lengths[0]):
             chances, _ = next_distribution(model, lexicon, collate, question, [out] * place, hide=True)
             assert evidence.probabilities[place] == pytest.approx(chances[within], abs=1e-5)
+
+
+def test_segments_as_labels_are_read_from_one_pass(cross_attention):
+    lexicon = Lexicon(Vocabulary.compose(SPANS.blocks()), "pointers")
+    model, collate = random_model(lexicon, cross_attention), Collator(lexicon)
+    questions = [Question(record, SPANS) for record in RECORDS]
+    for question, (evidence, _) in zip(questions, answer(model, lexicon, collate(questions)), strict=True):
+        assert isinstance(evidence, Marginals)
+        letters = question.task.codec.grammar(question.record).domain.tokens()
+        for place in range(question.record.lengths[0]):
+            chances, _ = next_distribution(model, lexicon, collate, question, [letters[0]] * place, hide=True)
+            assert evidence.probabilities[place] == pytest.approx(list(chances.values()), abs=1e-5)
 
 
 @pytest.mark.parametrize("name", ["coarse", "fine"])

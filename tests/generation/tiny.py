@@ -51,6 +51,7 @@ TASKS = {
 }
 
 MARKED = task("marked", kind="residue_set", written="marks")
+SPANS = task("spans", kind="segments", labels=["s", "t", "u"], written="labels")
 
 RECORDS = [
     ProteinRecord("one", ("MKTAYISSYTAK", "GSGSGYY"), fields={"host": "h"}),

@@ -200,7 +200,8 @@ def segmentations(draw):
     bounds = [0, *inner, length]
     answer = [Segment(draw(st.sampled_from(codec.labels)), start + 1, end) for start, end in pairwise(bounds)]
     most = draw(st.sampled_from([0, len(answer)]))
-    return Segments(codec.labels, codec.chain, most, BLOCK), record, tuple(answer)
+    written = "pointers" if most else draw(st.sampled_from(["pointers", "labels"]))
+    return Segments(codec.labels, codec.chain, most, BLOCK, written), record, tuple(answer)
 
 
 @st.composite
@@ -285,6 +286,8 @@ SMALL = {
         (Segments(("a", "b", "c"), chain=2, most=2, block=BLOCK), PAIR),
         (Segments(("a", "b"), most=1, block=BLOCK), SHORT),
         (Segments(("a", "b"), block=BLOCK), RESIDUE),
+        (Segments(("a", "b", "c"), block=BLOCK, written="labels"), SHORT),
+        (Segments(("a", "b"), chain=2, block=BLOCK, written="labels"), SHORT_PAIR),
     ],
     "residue_pairs": [
         (ResiduePairs(), SHORT),

@@ -14,7 +14,7 @@ from protscribe.inspection import describe_bundle, show
 from protscribe.outputs import predict_file
 from protscribe.predictor import Predictor
 from protscribe.trust import Calibration, Conformal, Trust
-from protscribe.trust.calibration import CALIBRATED_KINDS
+from protscribe.trust.calibration import can_be_calibrated
 from protscribe.trust.conformal import family_of
 from tests.checkpoint.made import change, save
 from tests.small import TASKS, make_bundle
@@ -28,8 +28,8 @@ PROMISED = [name for name in ONE_CHAIN if family_of(TASKS[name]) is not None]
 
 
 def trust_of(task):
-    fits = task.codec.kind in CALIBRATED_KINDS
-    free = task.codec.kind not in ("category", "residue_labels")
+    fits = can_be_calibrated(task.codec)
+    free = task.codec.asks not in ("first", "marginals")
     return Trust(Calibration(0.5, 0.7 if free else 0.0, 40) if fits else None, SURE)
 
 
@@ -63,12 +63,12 @@ def test_probabilities_are_calibrated_and_say_so_and_can_be_had_as_they_are(plai
     bare = trusted.predict(CHAINS[0], name, calibrated=False)
     assert (bare.value, bare.score, bare.score_meaning) == (before.value, before.score, before.score_meaning)
     assert not bare.calibrated
-    fits = TASKS[name].codec.kind in CALIBRATED_KINDS
+    fits = can_be_calibrated(TASKS[name].codec)
     assert after.calibrated == fits
     assert after.score_meaning.endswith(", calibrated") == fits
     if fits:
         assert not np.allclose(chances(after), chances(before))
-    if TASKS[name].codec.kind in ("category", "residue_labels"):
+    if TASKS[name].codec.asks in ("first", "marginals"):
         assert after.value == before.value
 
 

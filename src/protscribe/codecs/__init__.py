@@ -32,7 +32,7 @@ _CLASSES: tuple[type[Codec], ...] = (
 
 KINDS: dict[str, type[Any]] = {codec.kind: codec for codec in _CLASSES}
 
-LATER = {"residue_set": (("written", "pointers"),)}
+LATER = {"residue_set": (("written", "pointers"),), "segments": (("written", "pointers"),)}
 """Keywords that came when bundles had been written already, with what they are without: a bundle that needs none of them can
 be read by the libraries of then."""
 

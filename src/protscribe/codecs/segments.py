@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
@@ -20,10 +20,20 @@ from protscribe.codecs.labels import (
     members_of,
     where,
 )
-from protscribe.codecs.protocol import Asks, Draws, Encoded, Evidence, Floats, Greedy, Reading, Readout
+from protscribe.codecs.protocol import (
+    Asks,
+    Draws,
+    Encoded,
+    Evidence,
+    Floats,
+    Greedy,
+    Marginals,
+    Reading,
+    Readout,
+)
 from protscribe.codecs.residues import check_length, cut_note, residue_position
 from protscribe.codecs.sets import check_count
-from protscribe.errors import LabelError
+from protscribe.errors import LabelError, TaskError
 from protscribe.records import ProteinRecord
 from protscribe.vocabulary import Block, Position, Symbol, Token
 
@@ -43,26 +53,42 @@ class Segments:
     """The answer is a tuple of :class:`Segment` that cover ``chain`` (1 or 2) without gap, neighbours
     labelled apart.
 
-    Each is written as its label and a pointer to its last residue. ``labels`` are at least two distinct texts
-    without ``:`` and ``;``; empty means: taken from the training data. At most ``most`` segments (0: no
-    bound). A cell is a text such as ``signal:1-22;mature:23-310``; a list of (label, start, end) or (label,
-    end); or, where all labels are single characters, one character a residue. It is read from draws: the
-    segments of least expected number of wrong residues.
+    ``labels`` are at least two distinct texts without ``:`` and ``;``; empty means: taken from the training
+    data. At most ``most`` segments (0: no bound). A cell is a text such as ``signal:1-22;mature:23-310``; a
+    list of (label, start, end) or (label, end); or, where all labels are single characters, one character a
+    residue.
+
+    ``written`` says how: as ``"pointers"``, each segment as its label and a pointer to its last residue, read
+    from draws; or as ``"labels"``, one at each residue, read in one pass. Labels go without ``most``. Both are
+    read as the segments of least expected number of wrong residues.
     """
 
     kind: ClassVar[str] = "segments"
-    dense: ClassVar[bool] = False
-    asks: ClassVar[Asks] = "draws"
 
     labels: tuple[str, ...] = ()
     chain: int = 1
     most: int = 0
     block: str = ""
+    written: Literal["pointers", "labels"] = "pointers"
 
     def __post_init__(self) -> None:
+        if self.written not in ("pointers", "labels"):
+            raise TaskError("task.written", f"written must be pointers or labels, got {self.written!r}")
+        if self.dense and self.most:
+            raise TaskError(
+                "task.written", "labels stand at every residue and bound no segments: leave most at 0"
+            )
         check_labels(self.labels, forbidden=(":", ";"))
         check_chain(self.chain)
         check_bounds(0, self.most)
+
+    @property
+    def dense(self) -> bool:
+        return self.written == "labels"
+
+    @property
+    def asks(self) -> Asks:
+        return "marginals" if self.dense else "draws"
 
     @property
     def chains(self) -> int:
@@ -81,7 +107,7 @@ class Segments:
                 if isinstance(cell, str) and ":" not in cell
                 else (item[0] for item in _items(cell, None))
             )
-        return Segments(gather(labels), self.chain, self.most, self.block)
+        return replace(self, labels=gather(labels))
 
     def parse(self, cell: Any, record: ProteinRecord, base: int = 1) -> tuple[Segment, ...]:
         if isinstance(cell, str) and ":" not in cell and all(len(label) == 1 for label in self.labels):
@@ -140,12 +166,17 @@ class Segments:
         return merged
 
     def encode(self, answer: Iterable[Segment], record: ProteinRecord) -> Encoded:
+        segments = self._checked(answer, record)
+        if self.dense:
+            return Encoded.of(tuple(Symbol(self.block, label) for label in painted(segments)))
         tokens: list[Token] = []
-        for label, _, end in self._checked(answer, record):
+        for label, _, end in segments:
             tokens += (Symbol(self.block, label), Position(self.chain - 1, end - 1))
         return Encoded.of(tuple(tokens))
 
     def decode(self, tokens: tuple[Token, ...], record: ProteinRecord) -> tuple[Segment, ...]:
+        if self.dense:
+            return tuple(_runs([token.text for token in tokens if isinstance(token, Symbol)]))
         segments: list[Segment] = []
         for symbol, last in zip(tokens[0::2], tokens[1::2], strict=True):
             assert isinstance(symbol, Symbol)
@@ -157,26 +188,33 @@ class Segments:
     def _domain(self) -> grammars.Symbols:
         return grammars.Symbols(self.blocks()[0].symbols())
 
-    def grammar(self, record: ProteinRecord) -> grammars.Segments:
+    def grammar(self, record: ProteinRecord) -> grammars.Segments | grammars.Repeat:
         length = record.lengths[self.chain - 1]
+        if self.dense:
+            return grammars.Repeat(self._domain, length, length)
         return grammars.Segments(self._domain, self.chain - 1, length, self.most or length)
 
     def read(self, evidence: Evidence, record: ProteinRecord, readout: Readout) -> Reading:
         if isinstance(evidence, Greedy):
             return Reading.of_greedy(self.decode(evidence.tokens, record), evidence)
-        assert isinstance(evidence, Draws)
-        drawn = [self.decode(tokens, record) for tokens in evidence.answers or (evidence.greedy.tokens,)]
-        occupancy_Ln = self._occupancy(drawn, record.lengths[self.chain - 1])
+        error_Ln, draws = None, None
+        if isinstance(evidence, Marginals):
+            occupancy_Ln = evidence.probabilities
+        else:
+            assert isinstance(evidence, Draws)
+            drawn = [self.decode(tokens, record) for tokens in evidence.answers or (evidence.greedy.tokens,)]
+            occupancy_Ln = self._occupancy(drawn, record.lengths[self.chain - 1])
+            error_Ln, draws = evidence.standard_error(occupancy_Ln), len(evidence.answers)
         best_L = occupancy_Ln.argmax(axis=1)
         if self.most and 1 + np.count_nonzero(np.diff(best_L)) > self.most:
             best_L = _best_path(occupancy_Ln, self.most)
         return Reading(
             value=tuple(_runs([self.labels[rank] for rank in best_L])),
-            score=float(occupancy_Ln[np.arange(len(best_L)), best_L].mean()),
+            score=float(np.clip(occupancy_Ln[np.arange(len(best_L)), best_L].mean(), 0, 1)),
             score_meaning="mean probability of the label, over residues",
             probabilities=self._by_residue(occupancy_Ln),
-            standard_error=self._by_residue(evidence.standard_error(occupancy_Ln)),
-            draws=len(evidence.answers),
+            standard_error=None if error_Ln is None else self._by_residue(error_Ln),
+            draws=draws,
         )
 
     def _by_residue(self, values_Ln: Floats) -> tuple[dict[str, float], ...]:
@@ -208,6 +246,11 @@ def _items(cell: Any, record: ProteinRecord | None) -> list[tuple[Any, ...]]:
             )
         items.append(parts)
     return items
+
+
+def painted(segments: Iterable[tuple[str, int, int]]) -> list[str]:
+    """The label of each residue under segments that follow each other."""
+    return [label for label, start, end in segments for _ in range(start, end + 1)]
 
 
 def _runs(labels: Sequence[str]) -> list[Segment]:

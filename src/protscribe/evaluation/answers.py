@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protscribe.codecs.protocol import Codec
+from protscribe.codecs.segments import painted
 from protscribe.evaluation.measures.hierarchy import Hierarchy
 from protscribe.evaluation.truths import is_written
 from protscribe.records import Prediction, ProteinRecord
@@ -123,10 +124,6 @@ def segment_residues(answers: Answers) -> list[Tally]:
         found = [] if prediction is None else painted(prediction.value)
         tallies.append(Counter(zip(wanted, filled(found, len(wanted)), strict=True)))
     return tallies
-
-
-def painted(segments: Iterable[Any]) -> list[str]:
-    return [label for label, start, end in segments for _ in range(end - start + 1)]
 
 
 def filled(items: Sequence[str], length: int, fill: str | None = MISSING) -> list[str | None]:

@@ -56,6 +56,7 @@ class SeedResult:
     metrics: Mapping[str, Mapping[str, Mapping[str, Spread]]]
     gains: Mapping[str, Mapping[str, Spread]]
     level: float
+    count: int
 
     def to_plain(self) -> dict[str, Any]:
         """Lists, mappings, texts and numbers; what is undefined is None."""
@@ -69,7 +70,12 @@ class SeedResult:
                 return [plain(inner) for inner in part]
             return None if isinstance(part, float) and math.isnan(part) else part
 
-        return {"level": self.level, "metrics": plain(self.metrics), "gains": plain(self.gains)}
+        return {
+            "level": self.level,
+            "seeds": self.count,
+            "metrics": plain(self.metrics),
+            "gains": plain(self.gains),
+        }
 
     def to_markdown(self) -> str:
         """A row a task and metric, a column a method: mean and standard deviation over seeds."""
@@ -107,7 +113,7 @@ def _cell(spread: Spread) -> str:
 def merge_seeds(folders: Sequence[str | Path], *, level: float = 0.95) -> SeedResult:
     """Evaluations of the same tasks on the same test rows, one a seed, from the folders they were written to.
 
-    Raises :class:`~protscribe.errors.InputError` ``input.missing`` or ``input.json`` for a folder without an evaluation, and
+    Raises :class:`~protscribe.errors.InputError` ``input.not_found`` or ``.format`` for a folder without an evaluation, and
     :class:`~protscribe.errors.ConfigError` ``evaluation.seeds`` where two evaluations have not the same tasks, methods, metrics
     and numbers of test rows.
     """
@@ -138,7 +144,7 @@ def merge_seeds(folders: Sequence[str | Path], *, level: float = 0.95) -> SeedRe
             method: Spread.of([tasks[task]["gains"][method]["value"] for tasks in found], level)
             for method in first["gains"]
         }
-    return SeedResult(metrics, gains, level)
+    return SeedResult(metrics, gains, level, len(found))
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -146,11 +152,11 @@ def _read(path: Path) -> dict[str, Any]:
         tasks: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["tasks"]
     except OSError as error:
         raise InputError(
-            "input.missing", f"there is no evaluation: {error.strerror}", Where(file=str(path))
+            "input.not_found", f"there is no evaluation: {error.strerror}", Where(file=str(path))
         ) from None
     except (ValueError, KeyError, TypeError):
         raise InputError(
-            "input.json", "this is not what protscribe evaluate writes", Where(file=str(path))
+            "input.format", "this is not what protscribe evaluate writes", Where(file=str(path))
         ) from None
     return tasks
 

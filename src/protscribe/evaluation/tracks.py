@@ -10,6 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
+from protscribe.codecs.segments import painted
 from protscribe.errors import TaskError
 from protscribe.evaluation.palette import BLUE, GREY, PALE, VERMILLION, Picture, label_colours, tidy
 from protscribe.records import Prediction
@@ -142,7 +143,7 @@ def _top(chances: Any) -> float:
 
 def _labels(prediction: Prediction, value: Any) -> list[str]:
     if prediction.kind == "segments":
-        return [label for label, start, end in value for _ in range(end - start + 1)]
+        return painted(value)
     text = str(value)
     return text.split(" ") if " " in text else list(text)
 

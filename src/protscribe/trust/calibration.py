@@ -13,14 +13,19 @@ from typing import Any
 
 import numpy as np
 
-from protscribe.codecs.protocol import DigitTree, Evidence, First, Floats, Inclusion, Marginals
+from protscribe.codecs.protocol import Codec, DigitTree, Evidence, First, Floats, Inclusion, Marginals
 from protscribe.errors import nearest
 
 FURTHEST = 1e-9
 """Probabilities nearer to 0 or 1 than this are moved as if they were this near."""
 
 CALIBRATED_KINDS = ("category", "category_set", "category_path", "number", "residue_labels", "residue_set")
-"""Kinds of answer with probabilities that a map can be applied to."""
+"""Kinds of answer with probabilities that a map can be applied to, however they are written."""
+
+
+def can_be_calibrated(codec: Codec) -> bool:
+    """Whether a map can be applied to an answer's probabilities: those of drawn answers are shares of draws, and stay."""
+    return codec.kind in CALIBRATED_KINDS or (codec.kind == "segments" and codec.dense)
 
 
 @dataclass(frozen=True)

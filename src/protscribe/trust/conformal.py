@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protscribe.codecs.protocol import Floats, Reading
+from protscribe.codecs.segments import painted
 from protscribe.errors import ConfigError, nearest
 from protscribe.records import Guarantee, ProteinRecord
 from protscribe.task import Task
@@ -239,7 +240,7 @@ def _pairs_within(task: Task, record: ProteinRecord, reading: Reading, threshold
 def _labelled_losses(task: Task, record: ProteinRecord, reading: Reading, answer: Any) -> Losses | None:
     """Each residue whose label is known is an equal share of its protein."""
     if task.codec.kind == "segments":
-        answer = [label for label, start, end in answer for _ in range(start, end + 1)]
+        answer = painted(answer)
     unscored = getattr(task.codec, "unscored", "")
     chances = [
         row[label]

@@ -17,11 +17,12 @@ from scipy.optimize import minimize
 from scipy.stats import norm
 
 from protscribe.codecs.protocol import DigitTree, Evidence, First, Floats, Inclusion, Marginals
+from protscribe.codecs.segments import painted
 from protscribe.data.examples import Example
 from protscribe.errors import ConfigError
 from protscribe.evaluation.answers import candidate_indices
 from protscribe.task import Task
-from protscribe.trust.calibration import CALIBRATED_KINDS, Calibration, logit, sigmoid
+from protscribe.trust.calibration import Calibration, can_be_calibrated, logit, sigmoid
 from protscribe.vocabulary import Symbol
 
 BINS = 15
@@ -131,7 +132,7 @@ def reliability(confidence: Floats, happened: Floats, bins: int = BINS) -> Relia
 
 def has_events(task: Task) -> bool:
     """Whether a task's probabilities are those of events: classes, sets, labels of residues, sites."""
-    return task.codec.kind in CALIBRATED_KINDS and task.codec.kind != "number"
+    return can_be_calibrated(task.codec) and task.codec.kind != "number"
 
 
 def calibration_scores(
@@ -217,7 +218,8 @@ def _residue_labels(task: Task, pairs: Pairs) -> _Choices:
     chances, chosen = [], []
     for example, found in _of(Marginals, pairs):
         # A label that is none marks a residue that is not scored.
-        truth = np.array([ranks.get(label, -1) for label in example.answer])
+        labels = painted(example.answer) if codec.kind == "segments" else example.answer
+        truth = np.array([ranks.get(label, -1) for label in labels])
         chances.append(found.probabilities[truth >= 0])
         chosen.append(truth[truth >= 0])
     return _Choices(np.concatenate(chances), np.concatenate(chosen))
@@ -263,6 +265,7 @@ def _of(kind: type, pairs: Pairs) -> Iterable[tuple[Example, Any]]:
 _FACTS: dict[str, Callable[[Task, Pairs], _Choices | _Members | _Ordered]] = {
     "category": _classes,
     "residue_labels": _residue_labels,
+    "segments": _residue_labels,
     "category_set": _memberships,
     "category_path": _memberships,
     "residue_set": _sites,
@@ -284,7 +287,7 @@ def fit_calibration(
     than a standard error over proteins. ``None`` where it does not, for kinds without such probabilities, and for fewer than
     :data:`LEAST_ROWS` examples. ``evidence`` is what the model says of them, not calibrated.
     """
-    if task.codec.kind not in CALIBRATED_KINDS or len(examples) < LEAST_ROWS:
+    if not can_be_calibrated(task.codec) or len(examples) < LEAST_ROWS:
         return None
     facts = [_facts(task, [example], [one]) for example, one in zip(examples, evidence, strict=True)]
     facts = [one for one in facts if len(one[0])]

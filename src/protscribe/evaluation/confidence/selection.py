@@ -13,6 +13,7 @@ import numpy as np
 from scipy.stats import beta
 
 from protscribe.codecs.protocol import Floats
+from protscribe.codecs.segments import painted
 from protscribe.errors import ConfigError
 from protscribe.evaluation.answers import Answers, sites
 from protscribe.evaluation.metrics import collect
@@ -174,15 +175,12 @@ def _labelled(answers: Answers, truth: Any, prediction: Prediction | None, recor
     if prediction is None:
         return 0.0
     unscored = getattr(answers.codec, "unscored", "")
-    pairs = zip(_painted(truth), _painted(prediction.value), strict=False)
+    if answers.codec.kind == "segments":
+        pairs = zip(painted(truth), painted(prediction.value), strict=False)
+    else:
+        pairs = zip(truth, prediction.value, strict=False)
     scored = [wanted == found for wanted, found in pairs if not unscored or wanted != unscored]
     return sum(scored) / len(scored) if scored else 1.0
-
-
-def _painted(value: Any) -> Sequence[str]:
-    if isinstance(value, str):
-        return value
-    return [label for label, start, end in value for _ in range(start, end + 1)]
 
 
 def _near(answers: Answers, truth: Any, prediction: Prediction | None, record: ProteinRecord) -> float:

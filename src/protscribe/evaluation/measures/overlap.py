@@ -8,7 +8,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-from protscribe.evaluation.answers import Answers, filled, painted
+from protscribe.codecs.segments import painted
+from protscribe.evaluation.answers import Answers, filled
 from protscribe.evaluation.measures.judging import UNDEFINED, Judge, judge_mean
 
 Run = tuple[str, int, int]

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from protscribe.evaluation.report.document import Block, Code, Document, Facts, Heading, Listing, Paragraph
 from protscribe.evaluation.report.findings import Findings
 from protscribe.evaluation.report.origin import NOT_RECORDED, data, model, optimisation
-from protscribe.evaluation.report.summary import summary
+from protscribe.evaluation.report.summary import summary, trained_again
 from protscribe.evaluation.report.tasks import task_section
 from protscribe.evaluation.result import EXPLANATION, MEANINGS, METHODS
+from protscribe.evaluation.seeds import SeedResult
 
 LIMITS = (
     "All figures are about rows like the judged ones. Proteins of other families, designed ones and very long ones are "
@@ -20,17 +21,19 @@ LIMITS = (
 )
 
 
-def describe(findings: Findings) -> Document:
-    """The report of an evaluation."""
+def describe(findings: Findings, seeds: SeedResult | None = None) -> Document:
+    """The report of an evaluation, and of ``seeds``, trainings in the same way of which it is the first."""
     count = sum(found.count for found in findings.tasks)
     plural = "s" if len(findings.tasks) != 1 else ""
     judged = f"{len(findings.tasks)} task{plural}, {count:,} judged rows"
     subtitle = f"{judged}, after the DOME recommendations (Walsh and others 2021)"
-    return Document(f"How good is {findings.name}?", subtitle, tuple(_blocks(findings)))
+    return Document(f"How good is {findings.name}?", subtitle, tuple(_blocks(findings, seeds)))
 
 
-def _blocks(findings: Findings) -> Iterator[Block]:
+def _blocks(findings: Findings, seeds: SeedResult | None) -> Iterator[Block]:
     yield from summary(findings)
+    if seeds is not None:
+        yield from trained_again(findings, seeds)
     yield from data(findings)
     yield from optimisation(findings)
     yield from model(findings)
@@ -43,7 +46,7 @@ def _blocks(findings: Findings) -> Iterator[Block]:
         "truth and answer (answers.parquet) into this folder. The report is made from these files alone, and can be "
         "made again without the model:"
     )
-    yield Code("protscribe report THIS_FOLDER")
+    yield Code("protscribe report THIS_FOLDER" + (" seeds=[FOLDER,...]" if seeds else ""))
 
 
 def _evaluation(findings: Findings) -> Iterator[Block]:

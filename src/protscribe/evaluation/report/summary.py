@@ -10,6 +10,7 @@ from protscribe.evaluation.report.drawing import to_svg
 from protscribe.evaluation.report.figures import forest
 from protscribe.evaluation.report.findings import OURS, Bounded, Findings, TaskFindings
 from protscribe.evaluation.result import METHODS, number
+from protscribe.evaluation.seeds import SeedResult
 
 
 def summary(findings: Findings) -> Iterator[Block]:
@@ -119,6 +120,33 @@ def _table(findings: Findings) -> Table:
         "lies above 0 is clear; one that holds 0 is undecided. Proteins without an answer are among them, and wrong."
     )
     return Table.of(head, rows, caption, numeric=(2, 3, 4, 6))
+
+
+def trained_again(findings: Findings, seeds: SeedResult) -> Iterator[Block]:
+    """What other seeds of the training gave: a table of the main metric of each task."""
+    rows = []
+    for found in findings.tasks:
+        best = best_baseline(found)
+        ours = seeds.metrics[found.name][OURS][found.metric]
+        gain = seeds.gains[found.name][best] if best else None
+        rows.append(
+            (
+                found.task.title,
+                found.title_of(found.metric),
+                Cell(f"{number(ours.mean)} ± {number(ours.deviation)}", mark="main"),
+                f"{number(ours.lower)} to {number(ours.upper)}",
+                ", ".join(number(value) for value in ours.values),
+                title_of(best) if best else "",
+                bounded(Bounded(gain.mean, gain.lower, gain.upper), "+") if gain else "",
+            )
+        )
+    head = ("task", "metric", "mean ± sd", "interval of it", "each seed", "baseline", "gain over it")
+    caption = (
+        f"The same training {seeds.count} times, with other seeds, judged on the same test rows. Intervals ({seeds.level:.0%}, "
+        "Student's t) say what training again would change, not what other proteins would."
+    )
+    yield Heading("Trained again")
+    yield Table.of(head, rows, caption, numeric=(2, 3, 4, 6))
 
 
 def _said(mark: str, names: list[str]) -> str:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protscribe.codecs.protocol import Evidence, First, Marginals, Reading, Readout
-from protscribe.codecs.segments import Segment
+from protscribe.codecs.segments import Segment, painted
 from protscribe.data.examples import Example
 from protscribe.errors import TaskError
 from protscribe.evaluation.answers import candidate_indices
@@ -350,7 +350,7 @@ def _residue_rows(task: Task, names: list[str], features: ResidueFeatures, examp
 def residue_texts(task: Task, example: Example) -> tuple[list[str], Sequence[float]]:
     """The label of each residue, and whether it counts."""
     if task.codec.kind == "segments":
-        labels = [label for label, start, end in example.answer for _ in range(end - start + 1)]
+        labels = painted(example.answer)
         return labels, [1.0] * len(labels)
     encoded = task.codec.encode(example.answer, example.record)
     return [token.text for token in encoded.tokens], encoded.weights  # type: ignore[union-attr]
