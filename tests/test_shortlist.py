@@ -300,7 +300,7 @@ def test_every_kind_has_the_probabilities_people_need(predictor, name, readout):
             assert all(0 < chance <= 1 for chance in chances.values())
         case "sequence":
             assert len(chances) == len(found.value)
-    drawn = kind in ("segments", "residue_pairs") or (
+    drawn = TASKS[name].codec.asks == "draws" or (
         kind in ("residue_set", "category_set", "category_path") and found.draws is not None
     )
     if not drawn:

@@ -93,8 +93,8 @@ def test_where_lower_is_better_a_lower_value_is_a_gain(tmp_path, sources):
 
 
 def test_another_readout_is_a_change_too(tmp_path, sources):
-    strict = make_bundle(TASKS, readouts={"sites": Readout(threshold=0.99)})
-    changes = measured(tmp_path, sources, make_bundle(TASKS), strict)
+    strict = make_bundle(TASKS, seed=0, readouts={"sites": Readout(threshold=0.99)})
+    changes = measured(tmp_path, sources, make_bundle(TASKS, seed=0), strict)
     assert changes["sites"].changed
     assert not changes["place"].changed
 
