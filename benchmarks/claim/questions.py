@@ -61,7 +61,7 @@ QUESTIONS = {
         Asked("topology", "tmbed_topology", "residue labels", (400, 100, 200), 8),
         Asked("topology_segments", "tmbed_segments", "segments", (400, 100, 200), 8),
         Asked("ec_number", "clean_ec", "paths", (1500, 200, 541), 6),
-        Asked("ec_number_all", "clean_ec", "paths", (9999, 200, 541), 4),
+        Asked("ec_number_all", "clean_ec", "paths", (9999, 200, 541), 3),
         Asked(
             "tcr_epitope_chain", "titan_tcr_epitope_strict", "pair", (3000, 300, 1000), 6, clusters="epitope"
         ),

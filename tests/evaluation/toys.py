@@ -35,6 +35,8 @@ TASKS = {
         task("k_sites", kind="residue_set"),
         task("tyrosines", kind="residue_set", candidates="STY"),
         task("halves", kind="segments", labels=["k", "other"]),
+        task("k_marks", kind="residue_set", written="marks"),
+        task("spans", kind="segments", labels=["k", "other", "none"], written="labels"),
         task("copy", kind="sequence", alphabet=list(LETTERS)),
         task("verdict", kind="sequence", alphabet=["x", "y"], length="free", most=3),
         task("near", kind="residue_pairs", separation=2, most_per_residue=1),
@@ -69,11 +71,11 @@ def answer(name, record, place):
             return round(share, 2)
         case "charged":
             return "".join("c" if letter in "DEK" else "n" for letter in sequence)
-        case "k_sites":
+        case "k_sites" | "k_marks":
             return tuple(place for place, letter in enumerate(sequence, start=1) if letter == "K")
         case "tyrosines":
             return tuple(place for place, letter in enumerate(sequence, start=1) if letter == "Y")
-        case "halves":
+        case "halves" | "spans":
             cut = 1 + len(sequence) // 4
             return (Segment("other", 1, cut), Segment("k", cut + 1, len(sequence)))
         case "copy":

@@ -113,7 +113,7 @@ KEPT = ["rich_in_k", "charged", "letters", "tree", "k_sites", "halves"]
 
 def test_which_kinds_keep_their_order():
     assert [name for name, task in TOYS.items() if family_of(task) and keeps_order(task)] == [
-        "rich_in_k", "letters", "tree", "charged", "k_sites", "tyrosines", "halves", "near", "equal",
+        "rich_in_k", "letters", "tree", "charged", "k_sites", "tyrosines", "halves", "k_marks", "near", "equal",
     ]  # fmt: skip
     assert not keeps_order(THREE)
 

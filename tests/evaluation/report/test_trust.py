@@ -25,6 +25,8 @@ def drawn(name, rows, seed=0):
             found.append(First(chance.dirichlet(np.ones(len(domain)))))
         elif codec.asks == "marginals":
             found.append(Marginals(chance.dirichlet(np.ones(len(domain)), size=len(row.record.sequence))))
+        elif codec.kind == "residue_set":
+            found.append(included(chance.random(len(codec.indices(row.record)))))
         else:
             # A node is never likelier than the one above it.
             chances = {token: chance.random() for token in domain}
@@ -42,7 +44,9 @@ def cases_of(name, rows, evidence):
     )
 
 
-@pytest.mark.parametrize("name", ["rich_in_k", "letters", "tree", "charged", "k_sites", "tyrosines"])
+@pytest.mark.parametrize(
+    "name", ["rich_in_k", "letters", "tree", "charged", "k_sites", "k_marks", "tyrosines", "spans"]
+)
 def test_events_are_those_of_the_evidence(name):
     rows = examples(name, 25)
     evidence = drawn(name, rows)

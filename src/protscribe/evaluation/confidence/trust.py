@@ -31,7 +31,7 @@ from protscribe.predictor import Predictor
 from protscribe.records import Failure, ProteinRecord
 from protscribe.task import Task
 from protscribe.trust import Trust
-from protscribe.trust.calibration import logit, sigmoid
+from protscribe.trust.calibration import can_be_calibrated, logit, sigmoid
 from protscribe.trust.conformal import Conformal, Losses, family_of, losses_of
 
 log = logging.getLogger(__name__)
@@ -143,8 +143,9 @@ def keeps_order(task: Task) -> bool:
     So it is of members of sets, each of which goes through one rising map, and of two classes or labels. Of more, a temperature
     can turn the order of two proteins round; of numbers, an offset can. What is not calibrated at all keeps its order.
     """
-    kind, labels = task.codec.kind, getattr(task.codec, "labels", ())
-    return kind != "number" and not (kind in ("category", "residue_labels") and len(labels) > 2)
+    codec, labels = task.codec, getattr(task.codec, "labels", ())
+    chosen = codec.kind in ("category", "residue_labels", "segments") and can_be_calibrated(codec)
+    return codec.kind != "number" and not (chosen and len(labels) > 2)
 
 
 def _drawn(examples: list[Example], most: int, seed: int) -> list[Example]:

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from protscribe.codecs.protocol import Reading
+from protscribe.codecs.segments import painted
+from protscribe.evaluation.answers import candidate_indices
 from protscribe.evaluation.cases import Case
 from protscribe.evaluation.confidence.calibration import BINS, reliability
 from protscribe.evaluation.report import figures
@@ -26,6 +28,8 @@ LEVELS = (0.8, 0.9, 0.95)
 """Coverages that are looked at."""
 ABSTAINING = ("category", "category_set", "category_path", "sequence")
 """Kinds of answer that are right or wrong as a whole and have a score of their own."""
+LABELLED = ("residue_labels", "segments")
+"""Kinds of answer with a label for each residue."""
 LEAST = 20
 """Fewer answers say nothing about reliability."""
 
@@ -53,9 +57,11 @@ def _of_case(found: TaskFindings, case: Case, answer: Prediction) -> Iterator[tu
     if codec.kind == "category":
         best = max(chances, key=chances.__getitem__)
         yield chances[best], best == case.truth
-    elif codec.kind == "residue_labels":
-        for truth, row in zip(case.truth, chances, strict=False):
-            if not codec.unscored or truth != codec.unscored:
+    elif codec.asks == "marginals" and codec.kind in LABELLED:
+        unscored = getattr(codec, "unscored", "")
+        labels = painted(case.truth) if codec.kind == "segments" else case.truth
+        for truth, row in zip(labels, chances, strict=False):
+            if not unscored or truth != unscored:
                 best = max(row, key=row.__getitem__)
                 yield row[best], best == truth
     elif codec.kind == "category_set":
@@ -65,7 +71,7 @@ def _of_case(found: TaskFindings, case: Case, answer: Prediction) -> Iterator[tu
         yield from ((chance, node in held) for node, chance in chances.items())
     elif codec.kind == "residue_set":
         members = set(case.truth)
-        for index in codec.grammar(found.task.arrange(answer.record)).domain.indices:
+        for index in candidate_indices(codec, found.task.arrange(answer.record)):
             yield float(chances[index]), index + 1 in members
 
 
@@ -85,7 +91,7 @@ def _diagram(found: TaskFindings, said: Any, so: Any) -> Drawing:
         if answers[0].calibrated
         else "the model's own probabilities, not calibrated"
     )
-    what = "answers" if found.task.codec.kind in ("category", "residue_labels") else "memberships"
+    what = "answers" if found.task.codec.kind in ("category", *LABELLED) else "memberships"
     measured = reliability(said, so)
     # Few events would scatter over many bins: at least twenty each are drawn, whatever the error is measured with.
     shown = reliability(said, so, min(BINS, max(2, len(said) // LEAST)))
@@ -195,7 +201,7 @@ def _guaranteed(
 
 
 def _members(kind: str, value: Any) -> float:
-    if kind in ("residue_labels", "segments"):
+    if kind in LABELLED:
         return float(np.mean([len(labels) for labels in value])) if value else 0.0
     return float(len(value))
 
