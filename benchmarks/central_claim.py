@@ -93,11 +93,11 @@ def ask_bundle(
     return answers
 
 
-def joint_bundle(seed: int) -> Path:
-    """One model of all questions: each row is seen as often as where its question is trained alone."""
+def joint_bundle(seed: int, names: Sequence[str]) -> Path:
+    """One model of several questions: each row is seen as often as where its question is trained alone."""
     bundle = RUNS / f"joint_{seed}" / "bundle"
     if not bundle.is_dir():
-        questions = [Question(asked) for asked in QUESTIONS.values()]
+        questions = [Question(QUESTIONS[name]) for name in names]
         samples = {
             question.asked.name: question.asked.passes * len(question.rows("train", []))
             for question in questions
@@ -225,8 +225,11 @@ def measure_ways(cells: Cells, names: Sequence[str], seeds: Sequence[int], ways:
     for seed in seeds:
         for name in names:
             for method in ways:
-                if method in (FREE, JOINT):
-                    (measure_free if method == FREE else measure_joint)(cells, name, seed)
+                if method == FREE:
+                    measure_free(cells, name, seed)
+                    continue
+                if method == JOINT:
+                    measure_joint(cells, name, seed, names)
                     continue
                 way, asked = WAYS[method], QUESTIONS[name]
                 if cells.find(name, method, seed) is not None:
@@ -253,9 +256,9 @@ def measure_free(cells: Cells, name: str, seed: int) -> None:
     cells.add(question, FREE, seed, answers, time.process_time() - began)
 
 
-def measure_joint(cells: Cells, name: str, seed: int) -> None:
+def measure_joint(cells: Cells, name: str, seed: int, names: Sequence[str]) -> None:
     if cells.find(name, JOINT, seed) is None:
-        bundle, began = joint_bundle(seed), time.process_time()
+        bundle, began = joint_bundle(seed, names), time.process_time()
         question = Question(QUESTIONS[name])
         answers = ask_bundle(question, bundle, JOINT)[JOINT]
         cells.add(question, JOINT, seed, answers, time.process_time() - began)

@@ -113,4 +113,4 @@ WAYS = {
 FREE = "free"
 """The way that trains nothing: greedy strings without a grammar, of the models that are there."""
 JOINT = "joint"
-"""The way that trains one model of all questions."""
+"""The way that trains one model of all questions that are asked for."""
