@@ -140,6 +140,8 @@ def ways_table(cells: Cells) -> list[str]:
         FREE: "greedy string without a grammar",
         JOINT: "one model of all questions",
     }
+    # Segments were shipped as pointers when these were tried.
+    told |= {f"pointers/{name}": f"pointers; {text}" for name, text in told.items() if name != "pointers"}
     told |= {f"{name}/greedy": f"{text}; greedy string" for name, text in told.items()}
     told["greedy"] = "greedy string"
     for question in QUESTIONS:
