@@ -77,7 +77,6 @@ def test_one_answer_has_one_spelling(codec, record):
 def test_a_codec_is_plain_data(codec, record, answers):
     assert codec_from_plain(codec_to_plain(codec)) == codec
     assert hash(codec) == hash(codec_from_plain(codec_to_plain(codec)))
-
     assert isinstance(codec, Codec)
 
 
