@@ -122,13 +122,13 @@ def table(cells: Cells) -> tuple[list[str], dict[str, Any]]:
 def short_table(lines: Sequence[str]) -> list[str]:
     """The README's columns of :func:`table`."""
     short = [
-        "| task | answer | metric, n | Protscribe | dedicated head | linear probe | MLP | above the best head |"
+        "| task | answer | metric, n | seeds | Protscribe | dedicated head | linear probe | MLP | above the best head |"
     ]
-    short.append("|---|---|---|---|---|---|---|---|")
+    short.append("|---|---|---|---|---|---|---|---|---|")
     for line in lines[2:]:
-        name, family, metric, count, _, ours, *heads, _, _, gain = line.strip("| ").split(" | ")
+        name, family, metric, count, seeds, ours, *heads, _, _, gain = line.strip("| ").split(" | ")
         short.append(
-            "| " + " | ".join([name, family, f"{metric}, {count}", f"**{ours}**", *heads, gain]) + " |"
+            "| " + " | ".join([name, family, f"{metric}, {count}", seeds, f"**{ours}**", *heads, gain]) + " |"
         )
     return short
 
