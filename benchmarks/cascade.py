@@ -3,7 +3,7 @@
     python benchmarks/central_claim.py --questions secondary_structure_3 --seeds 1 --methods protscribe   # the large model
     protscribe train --config-dir runs/central_claim/configs experiment=central_claim task=secondary_structure_3 \\
         source=secondary_structure_3 encoder=mini encoder.width=64 encoder.layers=4 encoder.attention_layers=0 \\
-        adaptation=full state_cache=null data.on_error=collect trainer.max_epochs=20 name=cascade_small
+        adaptation=full ~state_cache data.on_error=collect trainer.max_epochs=20 name=cascade_small
     python benchmarks/cascade.py --small runs/cascade_small/bundle --large runs/central_claim/secondary_structure_3_1/bundle \\
         --source secondary_structure_3 --config-dir runs/central_claim/configs
 

@@ -164,6 +164,7 @@ def test_rejected_training_rows_give_exit_status_3(home: Path, capsys: pytest.Ca
         (["train", "name=${folder}", "folder=${name}"], "config.interpolation", "ecursive"),
         (["train", "seed=${oc.decode:}"], "config.interpolation", "decode"),
         (["train", "a=["], "config.override", "a=["),
+        (["train", "experiment=demo", "state_cache=null"], "config.override", "~state_cache"),
         (["train", "optimizer._target_=os.system"], "config.forbidden", "os.system"),
         (["train", "+callbacks.x={_target_: subprocess.run}"], "config.forbidden", "callbacks.x"),
         (["train", "+decoder.vocabulary=3"], "config.fixed", "decoder.vocabulary"),

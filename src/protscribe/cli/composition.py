@@ -166,6 +166,11 @@ def _known_problem(found: BaseException) -> ConfigError | None:
     if isinstance(found, OverrideParseException):
         said = f"{found.override!r} is not KEY=VALUE as Hydra reads it (quote special characters): {text}"
         return ConfigError("config.override", said)
+    if text.startswith("Config group override") and text.endswith("NoneType"):
+        return ConfigError(
+            "config.override",
+            "a group of settings is left out with ~GROUP (such as ~state_cache), not with GROUP=null",
+        )
     if isinstance(found, yaml.YAMLError):
         return ConfigError(*_yaml_problem(found))
     if isinstance(found, RecursionError):
