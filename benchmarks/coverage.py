@@ -37,6 +37,7 @@ from protscribe.catalogue import find_source
 from protscribe.codecs.protocol import Evidence, Readout
 from protscribe.data.examples import Example, read_source
 from protscribe.errors import ProtscribeError
+from protscribe.evaluation.answers import candidate_indices
 from protscribe.evaluation.confidence.calibration import (
     calibration_scores,
     events_of,
@@ -145,8 +146,8 @@ def _share(task: Task, record: Any, reading: Any, value: Any) -> float:
     if codec.kind in ("residue_labels", "segments"):
         return float(np.mean([len(labels) for labels in value])) / len(codec.labels)
     if codec.kind == "residue_set":
-        indices = codec.grammar(record).domain.indices
-        return len(value) / len(indices) if indices else float("nan")
+        candidates = candidate_indices(codec, record)
+        return len(value) / len(candidates) if len(candidates) else float("nan")
     if codec.kind == "residue_pairs":
         return float(len(value))
     return len(value) / len(reading.probabilities)
