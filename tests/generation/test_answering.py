@@ -77,8 +77,11 @@ def test_the_first_token_has_its_distribution(model, lexicon, collate):
         assert off == pytest.approx(outside, abs=1e-5)
 
 
-def test_marginals_are_those_of_a_masked_prefix(model, lexicon, collate):
-    questions = [Question(record, TASKS["labels"]) for record in RECORDS]
+@pytest.mark.parametrize("task", [TASKS["labels"], SPANS], ids=["labels", "segments"])
+def test_marginals_are_those_of_a_masked_prefix(cross_attention, task):
+    lexicon = Lexicon(Vocabulary.compose(task.blocks()), "pointers")
+    model, collate = random_model(lexicon, cross_attention), Collator(lexicon)
+    questions = [Question(record, task) for record in RECORDS]
     for question, (evidence, _) in zip(questions, answer(model, lexicon, collate(questions)), strict=True):
         assert isinstance(evidence, Marginals)
         letters = question.task.codec.grammar(question.record).domain.tokens()
@@ -97,18 +100,6 @@ def test_marks_say_what_is_included(cross_attention):
         for place in range(question.record.lengths[0]):
             chances, _ = next_distribution(model, lexicon, collate, question, [out] * place, hide=True)
             assert evidence.probabilities[place] == pytest.approx(chances[within], abs=1e-5)
-
-
-def test_segments_as_labels_are_read_from_one_pass(cross_attention):
-    lexicon = Lexicon(Vocabulary.compose(SPANS.blocks()), "pointers")
-    model, collate = random_model(lexicon, cross_attention), Collator(lexicon)
-    questions = [Question(record, SPANS) for record in RECORDS]
-    for question, (evidence, _) in zip(questions, answer(model, lexicon, collate(questions)), strict=True):
-        assert isinstance(evidence, Marginals)
-        letters = question.task.codec.grammar(question.record).domain.tokens()
-        for place in range(question.record.lengths[0]):
-            chances, _ = next_distribution(model, lexicon, collate, question, [letters[0]] * place, hide=True)
-            assert evidence.probabilities[place] == pytest.approx(list(chances.values()), abs=1e-5)
 
 
 @pytest.mark.parametrize("name", ["coarse", "fine"])
