@@ -8,7 +8,7 @@
         --source secondary_structure_3 --config-dir runs/central_claim/configs
 
 The log also has ``signal_peptide``, its small model by the same command with that name and eight passes,
-its large one ``runs/central_claim/joint_0/bundle`` (``central_claim.py --ways joint`` on the nine questions of its page).
+its large one ``runs/central_claim/joint_0/bundle`` (``central_claim.py --ways joint``).
 
 Both models answer the validation and the test rows of one source. The curve of validation rows chooses the threshold: the
 cheapest cascade that loses at most ``--lost`` of what the large model's answers are worth there. What is told of it is measured

@@ -31,7 +31,7 @@ from benchmarks.claim.free import free_strings
 from benchmarks.claim.head import HeadTraining
 from benchmarks.claim.question import BASES, RUNS, SETTINGS, Answers, Question, score, write_yaml
 from benchmarks.claim.questions import QUESTIONS
-from benchmarks.claim.ways import FREE, JOINT, WAYS, Way
+from benchmarks.claim.ways import FREE, HOW, JOINT, TOGETHER, WAYS, Way
 from protscribe.cli import main as protscribe
 from protscribe.documents import read_yaml
 from protscribe.encoders import adapt, load_encoder
@@ -93,11 +93,11 @@ def ask_bundle(
     return answers
 
 
-def joint_bundle(seed: int, names: Sequence[str]) -> Path:
+def joint_bundle(seed: int) -> Path:
     """One model of several questions: each row is seen as often as where its question is trained alone."""
     bundle = RUNS / f"joint_{seed}" / "bundle"
     if not bundle.is_dir():
-        questions = [Question(QUESTIONS[name]) for name in names]
+        questions = [Question(QUESTIONS[name]) for name in TOGETHER]
         samples = {
             question.asked.name: question.asked.passes * len(question.rows("train", []))
             for question in questions
@@ -225,16 +225,15 @@ def measure_ways(cells: Cells, names: Sequence[str], seeds: Sequence[int], ways:
     for seed in seeds:
         for name in names:
             for method in ways:
-                if method == FREE:
-                    measure_free(cells, name, seed)
-                    continue
-                if method == JOINT:
-                    measure_joint(cells, name, seed, names)
+                if method in (FREE, JOINT):
+                    (measure_free if method == FREE else measure_joint)(cells, name, seed)
                     continue
                 way, asked = WAYS[method], QUESTIONS[name]
                 if cells.find(name, method, seed) is not None:
                     continue
                 if way.written:
+                    if way.written not in HOW.get(asked.family, ()):
+                        continue
                     asked = dataclasses.replace(
                         asked, name=f"{name}_{method}", table=name, written=way.written
                     )
@@ -256,9 +255,9 @@ def measure_free(cells: Cells, name: str, seed: int) -> None:
     cells.add(question, FREE, seed, answers, time.process_time() - began)
 
 
-def measure_joint(cells: Cells, name: str, seed: int, names: Sequence[str]) -> None:
-    if cells.find(name, JOINT, seed) is None:
-        bundle, began = joint_bundle(seed, names), time.process_time()
+def measure_joint(cells: Cells, name: str, seed: int) -> None:
+    if name in TOGETHER and cells.find(name, JOINT, seed) is None:
+        bundle, began = joint_bundle(seed), time.process_time()
         question = Question(QUESTIONS[name])
         answers = ask_bundle(question, bundle, JOINT)[JOINT]
         cells.add(question, JOINT, seed, answers, time.process_time() - began)

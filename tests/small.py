@@ -55,7 +55,7 @@ TASKS = {
 
 
 def make_bundle(tasks=TASKS, encoder=None, seed=4, readouts=None, width=32):
-    """Random weights, with scores spread enough that answers differ between proteins."""
+    """Random weights, with scores spread enough that answers differ between proteins and sites have members."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         lexicon = Lexicon(Vocabulary.compose(block for one in tasks.values() for block in one.blocks()))

@@ -48,6 +48,8 @@ def test_other_seeds_of_the_training_are_reported_on_beside_it(
     before = Path("run0/report.md").read_bytes()
     assert main(["report", "run0", "seeds=[other]"]) == USAGE
     assert "evaluation.seeds" in capsys.readouterr().err
+    assert main(["report", "run0", "seeds=[run1,./run0]"]) == USAGE
+    assert "given twice" in capsys.readouterr().err
     assert main(["report", "run0", "seeds=nowhere"]) == USAGE
     assert "input.not_found" in capsys.readouterr().err
     assert Path("run0/report.md").read_bytes() == before

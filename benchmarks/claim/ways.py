@@ -113,4 +113,11 @@ WAYS = {
 FREE = "free"
 """The way that trains nothing: greedy strings without a grammar, of the models that are there."""
 JOINT = "joint"
-"""The way that trains one model of all questions that are asked for."""
+"""The way that trains one model of :data:`TOGETHER`."""
+TOGETHER = (
+    "stability", "localisation", "fold", "secondary_structure_3", "ligand_binding", "phosphorylation_y", "signal_peptide",
+    "interface_residues", "topology",
+)  # fmt: skip
+"""Not segments, which are topology's proteins once more, nor the questions of which nobody learns anything."""
+HOW = {"sites": ("pointers", "marks"), "segments": ("pointers", "labels")}
+"""How residues can be written, by family."""

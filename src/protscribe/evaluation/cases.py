@@ -175,6 +175,7 @@ def _typed(kind: str, plain: Any) -> Any:
 
 NAMED = ("category", "category_set", "category_path")
 BY_RESIDUE = ("residue_labels", "segments")
+"""Kinds of answer with a label for each residue."""
 
 
 def _flat(answer: Prediction) -> tuple[list[str], list[float]]:

@@ -114,11 +114,13 @@ def merge_seeds(folders: Sequence[str | Path], *, level: float = 0.95) -> SeedRe
     """Evaluations of the same tasks on the same test rows, one a seed, from the folders they were written to.
 
     Raises :class:`~protscribe.errors.InputError` ``input.not_found`` or ``.format`` for a folder without an evaluation, and
-    :class:`~protscribe.errors.ConfigError` ``evaluation.seeds`` where two evaluations have not the same tasks, methods, metrics
-    and numbers of test rows.
+    :class:`~protscribe.errors.ConfigError` ``evaluation.seeds`` where a folder is given twice, or two evaluations have not the
+    same tasks, methods, metrics and numbers of test rows.
     """
     if not folders:
         raise ConfigError("evaluation.seeds", "give at least one folder with an evaluation")
+    if len({Path(folder).resolve() for folder in folders}) < len(folders):
+        raise ConfigError("evaluation.seeds", "a folder is given twice: it would count as two trainings")
     found = [_read(Path(folder) / FILE) for folder in folders]
     shapes = [_shape(tasks) for tasks in found]
     for folder, shape in zip(folders[1:], shapes[1:], strict=True):

@@ -12,7 +12,7 @@ import numpy as np
 from protscribe.codecs.protocol import Reading
 from protscribe.codecs.segments import painted
 from protscribe.evaluation.answers import candidate_indices
-from protscribe.evaluation.cases import Case
+from protscribe.evaluation.cases import BY_RESIDUE, Case
 from protscribe.evaluation.confidence.calibration import BINS, reliability
 from protscribe.evaluation.report import figures
 from protscribe.evaluation.report.document import Block, Drawing, Heading, Paragraph, Table
@@ -28,8 +28,6 @@ LEVELS = (0.8, 0.9, 0.95)
 """Coverages that are looked at."""
 ABSTAINING = ("category", "category_set", "category_path", "sequence")
 """Kinds of answer that are right or wrong as a whole and have a score of their own."""
-LABELLED = ("residue_labels", "segments")
-"""Kinds of answer with a label for each residue."""
 LEAST = 20
 """Fewer answers say nothing about reliability."""
 
@@ -57,7 +55,7 @@ def _of_case(found: TaskFindings, case: Case, answer: Prediction) -> Iterator[tu
     if codec.kind == "category":
         best = max(chances, key=chances.__getitem__)
         yield chances[best], best == case.truth
-    elif codec.asks == "marginals" and codec.kind in LABELLED:
+    elif codec.asks == "marginals" and codec.kind in BY_RESIDUE:
         unscored = getattr(codec, "unscored", "")
         labels = painted(case.truth) if codec.kind == "segments" else case.truth
         for truth, row in zip(labels, chances, strict=False):
@@ -91,7 +89,7 @@ def _diagram(found: TaskFindings, said: Any, so: Any) -> Drawing:
         if answers[0].calibrated
         else "the model's own probabilities, not calibrated"
     )
-    what = "answers" if found.task.codec.kind in ("category", *LABELLED) else "memberships"
+    what = "answers" if found.task.codec.kind in ("category", *BY_RESIDUE) else "memberships"
     measured = reliability(said, so)
     # Few events would scatter over many bins: at least twenty each are drawn, whatever the error is measured with.
     shown = reliability(said, so, min(BINS, max(2, len(said) // LEAST)))
@@ -201,7 +199,7 @@ def _guaranteed(
 
 
 def _members(kind: str, value: Any) -> float:
-    if kind in LABELLED:
+    if kind in BY_RESIDUE:
         return float(np.mean([len(labels) for labels in value])) if value else 0.0
     return float(len(value))
 
