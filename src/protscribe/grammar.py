@@ -21,6 +21,7 @@ No form has a dead end: wherever an answer may not end, some token may follow.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -116,12 +117,23 @@ class Ascending(_Ranked):
         return bool(self.inner) and self.inner[rank]
 
     @cached_property
-    def depth(self) -> int:
-        """The most nodes that one branch can have."""
+    def _depths(self) -> list[int]:
+        """Of each node of a forest: how many nodes its path has."""
         depths: list[int] = []
         for parent in self.parents:
             depths.append(depths[parent] + 1 if parent >= 0 else 1)
-        return max(depths, default=1)
+        return depths
+
+    @cached_property
+    def depth(self) -> int:
+        """The most nodes that one branch can have."""
+        return max(self._depths, default=1)
+
+    @cached_property
+    def inner_nodes(self) -> tuple[int, ...]:
+        """How many nodes of each level have children, from the top to the last but one."""
+        above = Counter(self._depths[parent] for parent in set(self.parents) if parent >= 0)
+        return tuple(above[level] for level in range(1, self.depth))
 
     @property
     def longest(self) -> int:

@@ -24,6 +24,7 @@ from protscribe.generation.dense import marginals
 from protscribe.generation.digits import digits_of, number_trees
 from protscribe.generation.enumeration import enumerate_inclusion, rows_to_follow
 from protscribe.generation.group import Answered, Asking, Group, even_out, group_questions, stages_of
+from protscribe.generation.paths import inner_nodes, is_tree, path_inclusion
 from protscribe.generation.search import prompt_inputs, renormalise
 from protscribe.generation.written import DRAWN, write_answers
 from protscribe.nn.decoder import Decoder, Memory
@@ -120,9 +121,11 @@ def _tokens(question: Question, way: Way, settings: Asking) -> int:
     prompt = 2 + len(question.task.conditions)
     if kind == "first":
         return prompt
-    longest = codec.grammar(question.record).longest
+    grammar = codec.grammar(question.record)
     rows = {"digits": 2 * settings.prefixes, **dict.fromkeys(DRAWN, settings.draws + 1)}.get(kind, 1)
-    return rows * (prompt + (longest if codec.dense else min(longest, USUAL)))
+    if kind == "inclusion" and is_tree(grammar):
+        rows += sum(min(width, settings.nodes) for width in inner_nodes([grammar]))
+    return rows * (prompt + (grammar.longest if codec.dense else min(grammar.longest, USUAL)))
 
 
 def _need(question: Question, way: Way, settings: Asking) -> Need:
@@ -134,6 +137,8 @@ def _need(question: Question, way: Way, settings: Asking) -> Need:
         rows = rows_to_follow(codec.grammar(question.record), drawn)
         if rows is not None:
             return Need("enumeration", rows)
+    if kind == "inclusion" and settings.nodes and is_tree(codec.grammar(question.record)):
+        return Need("paths")
     if kind in ("greedy", *DRAWN):
         return Need("written", settings.width if codec.dense else 1)
     return Need(kind)
@@ -179,4 +184,5 @@ SEEKERS: dict[str, Callable[[Decoder, Group, Asking], list[Answered]]] = {
     "digits": number_trees,
     "enumeration": lambda decoder, group, settings: enumerate_inclusion(decoder, group),
     "traced": _traced,
+    "paths": path_inclusion,
 }

@@ -118,7 +118,8 @@ class CompiledGrammars:
     ``ranks_BS`` and ``second_BS`` (int32) hold each choice's rank in the first and second domain, -1 outside;
     ``parents_BS`` (int32) and ``inner_BS`` (bool) the forest of ascending rows. ``numbers_Bn`` is the choice
     of each rank of the first domain (-1: padding). ``longest`` bounds the tokens of every row's answer, and
-    ``ascending`` says whether there is an ascending row at all.
+    ``ascending`` says whether there is an ascending row at all; ``beyond_first``, that hazards are wanted only of what comes
+    after an ascending answer's first branch.
     """
 
     ranks_BS: Tensor
@@ -135,6 +136,7 @@ class CompiledGrammars:
     separation: Tensor
     longest: int
     ascending: bool
+    beyond_first: bool = False
 
     def pick(self, rows: Tensor) -> CompiledGrammars:
         """The grammars of chosen rows, copied."""
@@ -289,8 +291,11 @@ def compile_grammars(
         "numbers_Bn": table,
         **constants,
     }
+    tensors: dict[str, Any] = {
+        name: upload(torch.from_numpy(array), device) for name, array in arrays.items()
+    }
     return CompiledGrammars(
-        **{name: upload(torch.from_numpy(array), device) for name, array in arrays.items()},
+        **tensors,
         longest=max(grammar.longest for grammar in grammars),
         ascending=any(isinstance(grammar, Ascending) for grammar in grammars),
     )

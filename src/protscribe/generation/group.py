@@ -28,7 +28,8 @@ from protscribe.vocabulary import Token
 @dataclass(frozen=True)
 class Asking:
     """How answers are sought. ``draws``: sampled prefixes or answers a question; ``seed``: of the samples;
-    ``prefixes``: of a number's digits that are followed beyond the leading ones; ``rounds``: passes over an answer of one
+    ``prefixes``: of a number's digits that are followed beyond the leading ones; ``nodes``: of a tree of classes that are
+    followed at each level, 0 draws whole answers (see :mod:`protscribe.generation.paths`); ``rounds``: passes over an answer of one
     token a residue, of which the first sees none of it (see :mod:`protscribe.generation.dense`); ``exact``: whether
     sets of at most 512 possible answers are enumerated instead of drawn from: ``"cheap"`` where that takes no longer,
     ``"always"`` or ``"never"``. ``columns``: tokens of prompts and answers that
@@ -42,6 +43,7 @@ class Asking:
     draws: int = 16
     seed: int = 0
     prefixes: int = 16
+    nodes: int = 64
     rounds: int = 1
     exact: Literal["cheap", "always", "never"] = "cheap"
     columns: int = 0

@@ -80,7 +80,8 @@ def walk(
     A token whose uniform number is negative, and every token where ``uniform_BT`` is ``None``, is the most probable allowed
     one; the others are drawn. For ascending answers the *hazard* of a rank is the probability that it comes next, given that
     the answer has got to it: p(rank) / (p(this rank or a later one) + p(end)). Averaged over drawn answers it estimates
-    that the answer contains the rank, with less variance than counting.
+    that the answer contains the rank, with less variance than counting. Where the grammars say ``beyond_first``, it estimates
+    that a branch after the first one contains it.
 
     Parameters
     ----------
@@ -251,4 +252,8 @@ def _hazards(legal: Legal, choice_B: Tensor, registers: State, grammars: Compile
     chosen_rank_B = grammars.ranks_BS.gather(1, choice_B[:, None])[:, 0]
     stop_B = torch.where(choice_B == EOS, numbers_Bn.shape[1], chosen_rank_B)
     crossed_Bn = (rank_n > registers.last[:, None]) & (rank_n <= stop_B[:, None])
+    if grammars.beyond_first:
+        parents_Bn = grammars.parents_BS.gather(1, numbers_Bn.clamp(min=0))
+        continues_Bn = (registers.count == 1)[:, None] & (parents_Bn == registers.last[:, None])
+        crossed_Bn = crossed_Bn & ~continues_Bn & (registers.count > 0)[:, None]
     return hazard_Bn * (crossed_Bn & (grammars.form == ASCENDING)[:, None])

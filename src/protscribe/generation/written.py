@@ -8,6 +8,7 @@ Shape legend: B answers, T answer columns, n ranks.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -44,11 +45,17 @@ class Written(NamedTuple):
 
 
 def write_answers(
-    decoder: Decoder, group: Group, kinds: Sequence[str], settings: Asking, width: int = 1
+    decoder: Decoder,
+    group: Group,
+    kinds: Sequence[str],
+    settings: Asking,
+    width: int = 1,
+    known_Bn: Tensor | None = None,
 ) -> list[Answered]:
     """The evidence of every question of ``group``: of the kinds ``greedy``, ``inclusion`` and ``draws``.
 
-    ``width`` is that of :func:`~protscribe.generation.search.walk`.
+    ``width`` is that of :func:`~protscribe.generation.search.walk`. ``known_Bn`` ``[questions, n]``: the part of inclusion
+    probabilities that is known without drawing.
     """
     counts = [settings.draws + 1 if kind in DRAWN else 1 for kind in kinds]
     question_of = [place for place, count in enumerate(counts) for _ in range(count)]
@@ -63,6 +70,9 @@ def write_answers(
         lanes=_lanes(group, settings),
         width=width,
     )
+    if known_Bn is not None:
+        known_Jn = known_Bn[upload(torch.tensor(question_of), known_Bn.device)]
+        decoded = replace(decoded, inclusion_Bn=decoded.inclusion_Bn + known_Jn)
     written = Written(*read_back("decoded", *(getattr(decoded, name) for name in Written._fields)))
     firsts = np.cumsum([0, *counts])
     return [
@@ -108,5 +118,6 @@ def _evidence(written: Written, group: Group, question: int, kind: str, rows: sl
         hazards = written.inclusion_Bn[rows, : group.sizes[question]].astype(np.float64)[1:]
         draws = len(hazards)
         error = hazards.std(axis=0, ddof=1) / draws**0.5 if draws > 1 else np.full(hazards.shape[1], np.nan)
-        return Inclusion(hazards.mean(axis=0), error, draws, greedy)
+        # What was drawn may add too much to what is known.
+        return Inclusion(np.minimum(hazards.mean(axis=0), 1.0), error, draws, greedy)
     return greedy
