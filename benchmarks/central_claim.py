@@ -92,9 +92,9 @@ def ask_bundle(
     return answers
 
 
-def joint_bundle(seed: int) -> Path:
+def joint_bundle(method: str, seed: int) -> Path:
     """One model of several questions: each row is seen as often as where its question is trained alone."""
-    bundle = RUNS / f"joint_{seed}" / "bundle"
+    bundle = RUNS / f"{method}_{seed}" / "bundle"
     if not bundle.is_dir():
         questions = [Question(QUESTIONS[name]) for name in TOGETHER]
         samples = {
@@ -111,8 +111,8 @@ def joint_bundle(seed: int) -> Path:
         }
         write_mixture("joint", entries, sum(samples.values()) // JOINT_EPOCHS)
         train(
-            "experiment=central_claim", "mixture=joint", f"name={RUNS.name}/joint_{seed}", f"seed={seed}",
-            f"trainer.max_epochs={JOINT_EPOCHS}",
+            "experiment=central_claim", "mixture=joint", f"name={RUNS.name}/{method}_{seed}", f"seed={seed}",
+            f"trainer.max_epochs={JOINT_EPOCHS}", *JOINT[method].overrides,
         )  # fmt: skip
     return bundle
 
@@ -236,14 +236,18 @@ def measure_ways(cells: Cells, names: Sequence[str], seeds: Sequence[int], ways:
     for seed in seeds:
         for name in names:
             for method in ways:
-                if method in (FREE, JOINT):
-                    (measure_free if method == FREE else measure_joint)(cells, name, seed)
+                if method == FREE:
+                    measure_free(cells, name, seed)
+                    continue
+                if method in JOINT:
+                    measure_joint(cells, name, method, seed)
                     continue
                 way, asked = WAYS[method], QUESTIONS[name]
                 if cells.find(name, method, seed) is not None:
                     continue
                 if way.written:
-                    if way.written not in HOW.get(asked.family, ()):
+                    shipped = getattr(Question(asked).task.codec, "written", "")
+                    if way.written not in HOW.get(asked.family, ()) or way.written == shipped:
                         continue
                     asked = dataclasses.replace(
                         asked, name=f"{name}_{method}", table=name, written=way.written
@@ -266,12 +270,12 @@ def measure_free(cells: Cells, name: str, seed: int) -> None:
     cells.add(question, FREE, seed, answers, time.process_time() - began)
 
 
-def measure_joint(cells: Cells, name: str, seed: int) -> None:
-    if name in TOGETHER and cells.find(name, JOINT, seed) is None:
-        bundle, began = joint_bundle(seed), time.process_time()
+def measure_joint(cells: Cells, name: str, method: str, seed: int) -> None:
+    if name in TOGETHER and cells.find(name, method, seed) is None:
+        bundle, began = joint_bundle(method, seed), time.process_time()
         question = Question(QUESTIONS[name])
-        answers = ask_bundle(question, bundle, JOINT)[JOINT]
-        cells.add(question, JOINT, seed, answers, time.process_time() - began)
+        answers = ask_bundle(question, bundle, method)[method]
+        cells.add(question, method, seed, answers, time.process_time() - began)
 
 
 def main() -> None:
@@ -282,7 +286,7 @@ def main() -> None:
     parser.add_argument(
         "--ways",
         nargs="+",
-        choices=[*WAYS, FREE, JOINT],
+        choices=[*WAYS, FREE, *JOINT],
         default=[],
         help="only these, see benchmarks/claim/ways.py",
     )

@@ -70,6 +70,12 @@ def test_description_gives_the_same_model_and_the_same_description(encoder, mole
     assert {name: (tensor.shape, tensor.dtype) for name, tensor in again.state_dict().items()} == shapes
 
 
+@pytest.mark.parametrize("told", [False, True])
+def test_whether_columns_are_told_the_prompt_is_part_of_a_description(told):
+    described = describe_model(build_model(architecture(prompt_everywhere=told), lexicon()))
+    assert build_model(described, lexicon()).decoder.prompt_everywhere is told
+
+
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_a_model_can_be_described_without_making_its_weights(encoder):
     with torch.device("meta"):

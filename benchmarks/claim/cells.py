@@ -138,7 +138,7 @@ def ways_table(cells: Cells) -> list[str]:
     lines = ["| question | way | seeds | validation | test | above as shipped |", "|---|---|---|---|---|---|"]
     told = {name: way.told for name, way in WAYS.items()} | {
         FREE: "greedy string without a grammar",
-        JOINT: "one model of nine questions",
+        **{name: way.told for name, way in JOINT.items()},
     }
     # Segments were shipped as pointers when these were tried.
     told |= {f"pointers/{name}": f"pointers; {text}" for name, text in told.items() if name != "pointers"}

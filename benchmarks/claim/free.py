@@ -51,12 +51,21 @@ def _write(model: Any, batch: Any, spare: int) -> list[list[int]]:
     rows, columns = batch.tokens_BT.shape
     memory = decoder.project(model.remember(batch)).pick(batch.memory_of_B)
     caches = decoder.caches(rows, columns + spare)
+    told_BD = decoder.told(batch.tokens_BT, batch.start_B)
     tokens_BT: Tensor = batch.tokens_BT[:, :start]
     aligned_BT = torch.nn.functional.pad(batch.aligned_BT, (0, spare), value=-1)
     for column in range(start - 1, columns + spare - 1):
         seen = slice(0, start) if column == start - 1 else slice(column, column + 1)
         columns_BQ = torch.arange(columns + spare)[seen].expand(rows, -1)
-        states = decoder(tokens_BT[:, seen], aligned_BT[:, seen], memory, columns_BQ, caches, seen=column + 1)
+        states = decoder(
+            tokens_BT[:, seen],
+            aligned_BT[:, seen],
+            memory,
+            columns_BQ,
+            caches,
+            told_BD=told_BD,
+            seen=column + 1,
+        )
         best_B1 = decoder.choices(states[:, -1:], memory)[:, 0].argmax(-1, keepdim=True)
         tokens_BT = torch.cat([tokens_BT, best_B1], dim=1)
         if bool((tokens_BT[:, start:] == EOS).any(1).all()):

@@ -107,13 +107,19 @@ WAYS = {
     "first_stage": Way("a first stage of questions without labels", first_stage=True),
     "positions": Way("position tokens in place of pointers", ("data.positions=tokens",), written="pointers"),
     "unaligned": Way("columns are not told their residue", patch=unaligned),
+    "told": Way("every column is told the prompt", ("decoder.prompt_everywhere=true",)),
     "unhidden": Way("no prefix is hidden in training", patch=unhidden),
 }
 
 FREE = "free"
 """The way that trains nothing: greedy strings without a grammar, of the models that are there."""
-JOINT = "joint"
-"""The way that trains one model of :data:`TOGETHER`."""
+JOINT = {
+    "joint": Way("one model of nine questions"),
+    "joint_told": Way(
+        "one model of nine questions, columns told the prompt", ("decoder.prompt_everywhere=true",)
+    ),
+}
+"""The ways that train one model of :data:`TOGETHER`."""
 TOGETHER = (
     "stability", "localisation", "fold", "secondary_structure_3", "ligand_binding", "phosphorylation_y", "signal_peptide",
     "interface_residues", "topology",

@@ -24,7 +24,12 @@ from protscribe.nn.model import Scribe
 PARTS = ("encoder", "decoder", "molecule_encoder")
 FROM_ELSEWHERE = ("vocabulary", "memory_width", "molecule_width", "pointers")
 """Keywords of the decoder that the lexicon and the encoders decide."""
-SIZES = tuple(name for name in inspect.signature(Decoder).parameters if name not in FROM_ELSEWHERE)
+SIZES = {
+    name: parameter.default
+    for name, parameter in inspect.signature(Decoder).parameters.items()
+    if name not in FROM_ELSEWHERE
+}
+"""The other keywords of the decoder, and what they are where an architecture does not say."""
 CROSS_ATTENTION = ("kv_heads", "shared")
 
 

@@ -329,7 +329,8 @@ def _attended(inquiry: Inquiry, record: ProteinRecord, task: Task, prediction: P
     batch: Batch = collate([question]).to(inquiry.device)
     memory = inquiry.model.decoder.project(inquiry.model.remember(batch))
     decoder = inquiry.model.decoder.at_stage(stage)
-    weights_NHTM = attention_weights(decoder, batch.tokens_BT, batch.aligned_BT, memory)[:, 0]
+    told_BD = decoder.told(batch.tokens_BT, batch.start_B)
+    weights_NHTM = attention_weights(decoder, batch.tokens_BT, batch.aligned_BT, memory, told_BD)[:, 0]
     start = int(batch.start_B[0])
     written = int(batch.answer_BT[0].sum())
     # A class is one decision, its end no choice; a set's end is a decision as each of its members is.

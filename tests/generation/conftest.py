@@ -34,6 +34,7 @@ def model(lexicon, cross_attention):
 
 
 def random_model(lexicon, cross_attention):
+    """Columns are told the prompt by one of the two forms of decoders, and not by the other."""
     torch.manual_seed(5)
     decoder = Decoder(
         len(lexicon.vocabulary),
@@ -43,6 +44,7 @@ def random_model(lexicon, cross_attention):
         heads=4,
         cross_attention=cross_attention,
         pointers=lexicon.positions == "pointers",
+        prompt_everywhere=bool(cross_attention),
     )
     for parameter in decoder.score.parameters():
         nn.init.normal_(parameter, std=0.5)

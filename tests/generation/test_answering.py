@@ -34,7 +34,9 @@ def next_distribution(model, lexicon, collate, question, history, hide=False):
     numbers = [MASK] * len(history) if hide else lexicon.numbers(history, batch.questions[0].record)
     tokens = torch.tensor([prompt + numbers])
     aligned = [-1] * (len(prompt) - 1) + [aligned_place(question, step) for step in range(len(history) + 1)]
-    scores = model.decoder.choices(model.decoder(tokens, torch.tensor([aligned]), memory), memory)[0, -1]
+    told = model.decoder.told(batch.tokens_BT, batch.start_B)
+    states = model.decoder(tokens, torch.tensor([aligned]), memory, told_BD=told)
+    scores = model.decoder.choices(states, memory)[0, -1]
     chances = scores.softmax(-1)
     following = allowed(question.task.codec.grammar(question.record), history)
     legal = {token: float(chances[lexicon.number(token, question.record)]) for token in following.tokens}

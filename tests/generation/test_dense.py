@@ -67,7 +67,8 @@ def slow(model, lexicon, collate, question, rounds):
     def distribution(place, shown):
         tokens = torch.tensor([[*prompt, *shown[:place]]])
         aligned = [-1] * (len(prompt) - 1) + list(range(first, first + place + 1))
-        states = model.decoder(tokens, torch.tensor([aligned]), memory)
+        told = model.decoder.told(batch.tokens_BT, batch.start_B)
+        states = model.decoder(tokens, torch.tensor([aligned]), memory, told_BD=told)
         chances = model.decoder.choices(states, memory)[0, -1].double().softmax(-1)[domain]
         return (chances / chances.sum()).numpy(), 1 - float(chances.sum())
 

@@ -262,6 +262,11 @@ def test_a_bundle_of_every_earlier_format_grows_and_answers_as_it_always_did(
             "config.fixed",
             "decoder.layers is 2, the bundle's is 1",
         ),
+        (
+            {"decoder": partial(Decoder, width=16, layers=1, prompt_everywhere=True)},
+            "config.fixed",
+            "decoder.prompt_everywhere is True, the bundle's is False",
+        ),
         ({"molecule_encoder": {"kind": "character"}}, "config.fixed", "molecule_encoder.kind is 'character'"),
         ({"replay": 1.0}, "config.value", "replay must be 0 or more and below 1"),
     ],
@@ -274,7 +279,15 @@ def test_what_a_bundle_does_not_allow(home: Path, options: dict[str, Any], code:
 
 
 def test_an_architecture_that_is_equal_may_be_given(home: Path) -> None:
-    decoder = partial(Decoder, width=16, layers=1, heads=2, dropout=0.2, cross_attention={"shared": False})
+    decoder = partial(
+        Decoder,
+        width=16,
+        layers=1,
+        heads=2,
+        dropout=0.2,
+        cross_attention={"shared": False},
+        prompt_everywhere=False,
+    )
     assert grown(home, ("fold",), "equal", encoder=MINI, decoder=decoder, epochs=0).bundle.is_dir()
 
 

@@ -147,7 +147,7 @@ def _need(question: Question, way: Way, settings: Asking) -> Need:
 def _first(decoder: Decoder, group: Group, settings: Asking) -> list[Answered]:
     """The distribution of the first token: one pass over the prompts."""
     prompts = group.prompts
-    states_BPD = decoder(*prompt_inputs(prompts), group.memory)
+    states_BPD = decoder(*prompt_inputs(prompts), group.memory, told_BD=prompts.told_by(decoder))
     rows = torch.arange(len(group.questions), device=states_BPD.device)
     state_B1D = states_BPD[rows, prompts.start_B - 1][:, None]
     legal = renormalise(

@@ -58,7 +58,7 @@ def follow(
         prompts.aligned_from_B[:, None] + step_BT,
         -1,
     )
-    states_BTD = decoder(tokens_BT, aligned_BT, memory)
+    states_BTD = decoder(tokens_BT, aligned_BT, memory, told_BD=prompts.told_by(decoder))
     registers = grammars.start()
     log, end, off = [], [], []
     for step in range(most + 1):

@@ -131,6 +131,7 @@ def _look(
         torch.where(step_BC > 0, answer_BC, prompt_BC),
         torch.where(within_BC, prompts.aligned_from_B[:, None] + step_BC, -1),
         memory,
+        told_BD=prompts.told_by(decoder),
         pointing=False,
     )
     answer_BT = (prompts.start_B - 1)[:, None] + torch.arange(longest, device=shown_BT.device)

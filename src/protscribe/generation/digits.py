@@ -89,7 +89,8 @@ def _next_digits(decoder: Decoder, group: Group, value_BR: Tensor, length: int) 
     tokens_BT = tokens_BT.scatter(
         1, prompts.start_B[:, None] + torch.arange(length, device=device), forced_BW
     )
-    states_BTD = decoder(tokens_BT, torch.full_like(tokens_BT, -1), group.memory)
+    told_BD = prompts.told_by(decoder)
+    states_BTD = decoder(tokens_BT, torch.full_like(tokens_BT, -1), group.memory, told_BD=told_BD)
     registers, reached_B = grammars.start(), torch.zeros(questions * prefixes, device=device)
     for level in range(length + 1):
         state_B1D = states_BTD[rows_B, prompts.start_B - 1 + level][:, None]

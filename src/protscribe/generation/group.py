@@ -29,13 +29,12 @@ from protscribe.vocabulary import Token
 class Asking:
     """How answers are sought. ``draws``: sampled prefixes or answers a question; ``seed``: of the samples;
     ``prefixes``: of a number's digits that are followed beyond the leading ones; ``nodes``: of a tree of classes that are
-    followed at each level, 0 draws whole answers (see :mod:`protscribe.generation.paths`); ``rounds``: passes over an answer of one
-    token a residue, of which the first sees none of it (see :mod:`protscribe.generation.dense`); ``exact``: whether
+    followed at each level (see :mod:`protscribe.generation.paths`), 0 draws whole answers; ``rounds``: passes over an answer
+    of one token a residue, of which the first sees none of it (see :mod:`protscribe.generation.dense`); ``exact``: whether
     sets of at most 512 possible answers are enumerated instead of drawn from: ``"cheap"`` where that takes no longer,
-    ``"always"`` or ``"never"``. ``columns``: tokens of prompts and answers that
-    are held at once while answers are written one after the other, which bounds the memory that takes; 0 is what suits the
-    device. ``width``: columns a pass may read of the greedy answers that have one token a residue (see
-    :func:`protscribe.generation.search.walk`).
+    ``"always"`` or ``"never"``. ``columns``: tokens of prompts and answers that are held at once while answers are written
+    one after the other, which bounds the memory that takes; 0 is what suits the device. ``width``: columns a pass may read
+    of the greedy answers that have one token a residue (see :func:`protscribe.generation.search.walk`).
 
     A question's samples depend on the seed, its task and its sequences, never on the batch it stands in.
     """

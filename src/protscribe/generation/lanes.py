@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from protscribe.generation.constraint import CompiledGrammars, State
+from protscribe.nn.decoder import Decoder
 from protscribe.transfer import upload
 
 
@@ -41,6 +42,10 @@ class Prompts:
     def repeat(self, times: int) -> Prompts:
         """Every row ``times`` times in a row."""
         return self.pick(torch.arange(len(self.start_B), device=self.start_B.device).repeat_interleave(times))
+
+    def told_by(self, decoder: Decoder) -> Tensor | None:
+        """What every column is told of these prompts, ``[B, D]``."""
+        return decoder.told(self.tokens_BP, self.start_B)
 
     def aligned_along(self, step_BT: Tensor) -> Tensor:
         """The memory places aligned with answer tokens ``step_BT`` of every row, -1 for none."""

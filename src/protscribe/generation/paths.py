@@ -156,7 +156,8 @@ def _next_nodes(
     for place, choice_R in enumerate(reversed(path)):
         tokens_RT = tokens_RT.scatter(1, prompts.start_B[:, None] + place, choice_R[:, None])
         registers = grammars.advance(registers, choice_R)
-    states_RTD = decoder(tokens_RT, torch.full_like(tokens_RT, -1), memory, pointing=False)
+    told_RD = prompts.told_by(decoder)
+    states_RTD = decoder(tokens_RT, torch.full_like(tokens_RT, -1), memory, told_BD=told_RD, pointing=False)
     column_R11 = (prompts.start_B - 1 + level)[:, None, None].expand(-1, 1, states_RTD.shape[-1])
     scores_RS = decoder.choices(states_RTD.gather(1, column_R11), memory)[:, 0]
     legal = renormalise(scores_RS, grammars.allowed(registers))

@@ -148,9 +148,9 @@ def write(
     tokens_BW = queue.text_JT[answer_B[:, None], columns_BW]
     step_BW = columns_BW - (start_B - 1)[:, None]
     aligned_BW = lanes.prompts.aligned_along(step_BW)
-    scores_BWS = decoder.choices(
-        decoder(tokens_BW, aligned_BW, memory, columns_BW, caches, seen=seen), memory
-    )
+    told_BD = lanes.prompts.told_by(decoder)
+    states_BWD = decoder(tokens_BW, aligned_BW, memory, columns_BW, caches, told_BD=told_BD, seen=seen)
+    scores_BWS = decoder.choices(states_BWD, memory)
     registers, found, live_B, stands_B = lanes.registers, lanes.found, lanes.live_B, lanes.live_B
     read_B = torch.zeros_like(answer_B)
     for place in range(width):

@@ -43,7 +43,10 @@ class Writing:
         self.registers = grammars.start()
         self.caches = decoder.caches(rows, columns + self.steps)
         columns_BP = torch.arange(columns, device=prompts.tokens_BP.device).expand(rows, columns)
-        states_BPD = decoder(*prompt_inputs(prompts), memory, columns_BP, self.caches, seen=columns)
+        self.told_BD = prompts.told_by(decoder)
+        states_BPD = decoder(
+            *prompt_inputs(prompts), memory, columns_BP, self.caches, told_BD=self.told_BD, seen=columns
+        )
         last_B11 = (prompts.start_B - 1)[:, None, None].expand(-1, 1, states_BPD.shape[-1])
         self._state_B1D = states_BPD.gather(1, last_B11)
 
@@ -65,7 +68,9 @@ class Writing:
         token_B1 = torch.where(ended_B, PAD, choice_B)[:, None]
         aligned_B1 = self.prompts.aligned_at(self.step)[:, None]
         seen = self.prompts.tokens_BP.shape[1] + self.step
-        self._state_B1D = self.decoder(token_B1, aligned_B1, self.memory, column_B1, self.caches, seen=seen)
+        self._state_B1D = self.decoder(
+            token_B1, aligned_B1, self.memory, column_B1, self.caches, told_BD=self.told_BD, seen=seen
+        )
 
     def rearrange(self, rows_B: Tensor) -> None:
         """Row b goes on from where row ``rows_B[b]`` stands, which must ask the same question."""

@@ -17,7 +17,13 @@ from protscribe.nn.decoder import Decoder, Memory
 
 
 @torch.inference_mode()
-def attention_weights(decoder: Decoder, tokens_BT: Tensor, aligned_BT: Tensor, memory: Memory) -> Tensor:
+def attention_weights(
+    decoder: Decoder,
+    tokens_BT: Tensor,
+    aligned_BT: Tensor,
+    memory: Memory,
+    told_BD: Tensor | None = None,
+) -> Tensor:
     """``[N, B, H, T, M]`` float32: the share of a memory's place in what a head reads at a column; sums to 1 over places, and
     is exactly 0 at padding.
 
@@ -25,7 +31,7 @@ def attention_weights(decoder: Decoder, tokens_BT: Tensor, aligned_BT: Tensor, m
     """
     found: list[Tensor] = []
     with _listening(decoder, found), torch.compiler.set_stance("force_eager"):
-        decoder(tokens_BT, aligned_BT, memory)
+        decoder(tokens_BT, aligned_BT, memory, told_BD=told_BD)
     return torch.stack(found)
 
 

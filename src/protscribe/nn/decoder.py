@@ -114,7 +114,8 @@ class Decoder(nn.Module):
     width, layers, heads, feed_forward, dropout: as everywhere; ``feed_forward=0`` means twice the width.
     cross_attention: ``{kv_heads, shared}``: key-value heads (0: as many as heads), and whether all layers
     share one projection. pointers: whether positions are pointers; without them the choices are the V symbols
-    alone.
+    alone. prompt_everywhere: whether every column is told the prompt (see :meth:`told`), which otherwise self-attention has
+    to find, from hundreds of columns away in answers of one token a residue.
     """
 
     def __init__(
@@ -129,6 +130,7 @@ class Decoder(nn.Module):
         dropout: float = 0.1,
         cross_attention: Mapping[str, Any] | None = None,
         pointers: bool = True,
+        prompt_everywhere: bool = False,
     ) -> None:
         super().__init__()
         options = {"kv_heads": 0, "shared": False, **(cross_attention or {})}
@@ -136,10 +138,13 @@ class Decoder(nn.Module):
             "width": width, "layers": layers, "heads": heads, "feed_forward": feed_forward, "dropout": dropout,
             "cross_attention": options,
         }  # fmt: skip
+        if prompt_everywhere:
+            self._plain["prompt_everywhere"] = True
         kv_heads = options["kv_heads"] or heads
         if heads % kv_heads:
             raise ValueError(f"heads must be a multiple of kv_heads, got heads={heads}, kv_heads={kv_heads}")
         self.vocabulary, self.width, self.heads = vocabulary, width, heads
+        self.prompt_everywhere = prompt_everywhere
         self.table = nn.Embedding(vocabulary, width)
         self.memory_in = nn.Sequential(nn.LayerNorm(memory_width), nn.Linear(memory_width, width))
         self.molecule_in = (
@@ -243,6 +248,19 @@ class Decoder(nn.Module):
             means.append((states_KMD * chosen_KM[..., None]).sum(1) / count_K1)
         return self.summary_in(torch.cat(means, dim=-1))
 
+    def told(self, tokens_BT: Tensor, start_B: Tensor) -> Tensor | None:
+        """What every column of a row is told of its prompt, ``[B, D]``: the sum of the symbols behind ``<bos>``, as large as
+        one of them. ``start_B`` columns of ``tokens_BT`` are the prompt. ``None`` where columns are not told.
+        """
+        if not self.prompt_everywhere:
+            return None
+        columns_T = torch.arange(tokens_BT.shape[1], device=tokens_BT.device)
+        asked_BT1 = ((columns_T > 0) & (columns_T < start_B[:, None]))[..., None]
+        symbols_BTD = self.table(tokens_BT.clamp(max=self.vocabulary - 1))
+        count_B1 = (start_B - 1).clamp(min=1)[:, None]
+        told_BD: Tensor = (symbols_BTD * asked_BT1).sum(1) * count_B1.to(symbols_BTD.dtype).rsqrt()
+        return told_BD
+
     def embed(self, tokens_BQ: Tensor, aligned_BQ: Tensor, memory: Memory, pointing: bool = True) -> Tensor:
         """Token states: a symbol's row of the table, or the pointed residue's state; plus the aligned
         residue's state and the summary of the whole memory.
@@ -267,6 +285,7 @@ class Decoder(nn.Module):
         columns_BQ: Tensor | None = None,
         caches: list[Cache] | None = None,
         *,
+        told_BD: Tensor | None = None,
         seen: int | None = None,
         pointing: bool = True,
     ) -> Tensor:
@@ -274,7 +293,8 @@ class Decoder(nn.Module):
 
         Without caches the columns are 0..Q-1 and each sees those up to itself. With caches (one a layer) the columns
         ``columns_BQ`` are written there and see all that was written before them; ``seen`` bounds the columns written so
-        far where the host knows, so that the rest of the cache is not read. For ``pointing`` see :meth:`embed`.
+        far where the host knows, so that the rest of the cache is not read. ``told_BD`` is what :meth:`told` gave. For
+        ``pointing`` see :meth:`embed`.
         """
         if columns_BQ is None:
             columns_BQ = torch.arange(tokens_BQ.shape[1], device=tokens_BQ.device).expand(tokens_BQ.shape)
@@ -282,7 +302,11 @@ class Decoder(nn.Module):
         if caches:
             columns_T = torch.arange(seen or caches[0].keys_BTHE.shape[1], device=columns_BQ.device)
             reading = reading._replace(seen_B1QT=(columns_T <= columns_BQ[..., None])[:, None])
-        states = self.dropout(self.embed(tokens_BQ, aligned_BQ, memory, pointing))
+        states = self.embed(tokens_BQ, aligned_BQ, memory, pointing)
+        if self.prompt_everywhere:
+            assert told_BD is not None
+            states = states + told_BD[:, None]
+        states = self.dropout(states)
         for place, layer in enumerate(self.layers):
             shared = place % len(self.projections)
             projected = memory.projected[shared] if memory.projected else None

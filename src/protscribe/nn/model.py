@@ -88,7 +88,9 @@ class Scribe(nn.Module):
         tokens_BT = batch.tokens_BT
         if hidden_BT is not None:
             tokens_BT = tokens_BT.masked_fill(hidden_BT & batch.answer_BT, MASK)
-        return self.decoder.choices(self.decoder(tokens_BT, batch.aligned_BT, memory), memory)
+        told_BD = self.decoder.told(tokens_BT, batch.start_B)
+        states_BTD = self.decoder(tokens_BT, batch.aligned_BT, memory, told_BD=told_BD)
+        return self.decoder.choices(states_BTD, memory)
 
 
 def stand_in_groups(memory_of: Sequence[int], memories: int) -> bool:

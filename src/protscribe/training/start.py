@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from protscribe.architecture import SIZES
 from protscribe.checkpoint import Bundle, find_bundle, load_bundle
 from protscribe.checkpoint.lineage import trained_on
 from protscribe.codecs.protocol import Readout
@@ -222,7 +223,9 @@ def load_start(
     if molecule_encoder is not None:
         problems += _unequal("molecule_encoder", molecule_encoder, architecture["molecule_encoder"] or {})
     if decoder is not None:
-        problems += _unequal("decoder", getattr(decoder, "keywords", decoder), architecture["decoder"])
+        problems += _unequal(
+            "decoder", getattr(decoder, "keywords", decoder), {**SIZES, **architecture["decoder"]}
+        )
     if problems:
         raise ConfigError(
             "config.fixed",
