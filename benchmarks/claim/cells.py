@@ -140,7 +140,8 @@ def ways_table(cells: Cells) -> list[str]:
         FREE: "greedy string without a grammar",
         **{name: way.told for name, way in JOINT.items()},
     }
-    # Segments were shipped as pointers when these were tried.
+    # EC numbers were read from drawn answers, and segments shipped as pointers, when these were tried.
+    told |= {f"drawn/{name}": f"drawn answers; {told[name]}" for name in ("quiet_symbols", "sixteen_passes")}
     told |= {f"pointers/{name}": f"pointers; {text}" for name, text in told.items() if name != "pointers"}
     told |= {f"{name}/greedy": f"{text}; greedy string" for name, text in told.items()}
     told["greedy"] = "greedy string"

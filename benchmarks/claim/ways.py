@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -17,6 +18,8 @@ from torch import Tensor, nn
 from protscribe.codecs.number import Number
 from protscribe.codecs.protocol import Encoded
 from protscribe.data.batch import Batch
+from protscribe.generation import answering
+from protscribe.grammar import Grammar
 from protscribe.nn.decoder import Decoder, Memory
 from protscribe.records import ProteinRecord
 from protscribe.training.module import ScribeTraining
@@ -37,7 +40,7 @@ class Way:
 
 
 @contextlib.contextmanager
-def replaced(owner: type, name: str, by: Any) -> Iterator[None]:
+def replaced(owner: type | ModuleType, name: str, by: Any) -> Iterator[None]:
     kept = getattr(owner, name)
     setattr(owner, name, by)
     try:
@@ -79,6 +82,15 @@ def quiet_symbols() -> contextlib.AbstractContextManager[None]:
     return replaced(Decoder, "_start", staticmethod(quieter))
 
 
+def drawn() -> contextlib.AbstractContextManager[None]:
+    """Paths in a tree of classes are read from drawn answers alone, as they were before docs/decisions/0019."""
+
+    def never(grammar: Grammar) -> bool:
+        return False
+
+    return replaced(answering, "is_tree", never)
+
+
 def leading_digits() -> contextlib.AbstractContextManager[None]:
     """Digits behind those that the readout follows in full count a tenth, a hundredth, ... in the loss."""
     encode = Number.encode
@@ -107,6 +119,7 @@ WAYS = {
     "first_stage": Way("a first stage of questions without labels", first_stage=True),
     "positions": Way("position tokens in place of pointers", ("data.positions=tokens",), written="pointers"),
     "unaligned": Way("columns are not told their residue", patch=unaligned),
+    "drawn": Way("paths read from drawn answers alone", patch=drawn),
     "told": Way("every column is told the prompt", ("decoder.prompt_everywhere=true",)),
     "unhidden": Way("no prefix is hidden in training", patch=unhidden),
 }
