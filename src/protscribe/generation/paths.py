@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import zip_longest
 from typing import NamedTuple
 
 import torch
@@ -75,12 +76,7 @@ def first_paths(decoder: Decoder, group: Group, settings: Asking) -> Tensor:
 def inner_nodes(grammars: Sequence[Grammar]) -> list[int]:
     """Of each level from the top: how many nodes have children, in the grammar that has most."""
     counts = [grammar.inner_nodes for grammar in grammars if isinstance(grammar, Ascending)]
-    return [max(level) for level in zip(*_padded(counts), strict=True)]
-
-
-def _padded(counts: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
-    longest = max(map(len, counts))
-    return [(*count, *(0,) * (longest - len(count))) for count in counts]
+    return [max(level) for level in zip_longest(*counts, fillvalue=0)]
 
 
 class Forest(NamedTuple):
@@ -149,10 +145,8 @@ def _next_nodes(
         path.append(grammars.numbers_Bn.gather(1, above_BK.clamp(min=0)).clamp(min=0).reshape(-1))
         above_BK = forest.parents_Bn.gather(1, above_BK.clamp(min=0))
     prompts, grammars = prompts.repeat(nodes), grammars.repeat(nodes)
-    registers, tokens_RT = (
-        grammars.start(),
-        torch.nn.functional.pad(prompts.tokens_BP, (0, level), value=PAD),
-    )
+    registers = grammars.start()
+    tokens_RT = torch.nn.functional.pad(prompts.tokens_BP, (0, level), value=PAD)
     for place, choice_R in enumerate(reversed(path)):
         tokens_RT = tokens_RT.scatter(1, prompts.start_B[:, None] + place, choice_R[:, None])
         registers = grammars.advance(registers, choice_R)
