@@ -103,8 +103,8 @@ class Inclusion:
     """``probabilities`` [n] that the answer contains each token of the grammar's domain, and what they rest on.
 
     Averaged over ``draws`` sampled prefixes; ``standard_error`` [n] of that average; both ``None`` where every answer was
-    followed and the probabilities are exact. Of paths in a tree the first one is followed exactly, and only later ones are
-    averaged and have an error. ``greedy`` is the greedy answer.
+    followed and the probabilities are exact. Of paths in a tree the first one is followed (exactly, where no level has more
+    inner nodes than are followed), and only later ones are averaged and have an error. ``greedy`` is the greedy answer.
     """
 
     probabilities: Floats

@@ -1,4 +1,4 @@
-"""Answers in a tree of classes: the first path of an answer is followed exactly, only what comes after it is drawn.
+"""Answers in a tree of classes: the first path of an answer is followed, only what comes after it is drawn.
 
 Most answers are one path: an EC number, a fold. A few drawn answers see few of the thousands of leaves of a tree; one column
 for each inner node says what all of its children have.
@@ -35,8 +35,8 @@ def is_tree(grammar: Grammar) -> bool:
 
 
 def path_inclusion(decoder: Decoder, group: Group, settings: Asking) -> list[Answered]:
-    """The probability that the answer contains each node: that its first path does, exactly, and that a later one does, as
-    drawn answers say. Standard errors are those of the second part.
+    """The probability that the answer contains each node: that its first path does (:func:`first_paths`), and that a later one
+    does, as drawn answers say. Standard errors are those of the second part.
     """
     beyond = replace(group, grammars=replace(group.grammars, beyond_first=True))
     kinds = ["inclusion"] * len(group.questions)
