@@ -31,15 +31,17 @@ from benchmarks.claim.free import free_strings
 from benchmarks.claim.head import HeadTraining
 from benchmarks.claim.question import BASES, RUNS, SETTINGS, Answers, Question, score, write_yaml
 from benchmarks.claim.questions import QUESTIONS
-from benchmarks.claim.ways import FREE, HOW, JOINT, TOGETHER, WAYS, Way
+from benchmarks.claim.ways import FREE, HOW, JOINT, NEAR, TOGETHER, WAYS, Way
 from protscribe.cli import main as protscribe
 from protscribe.documents import read_yaml
 from protscribe.encoders import adapt, load_encoder
 from protscribe.encoders.state_cache import StateStore
+from protscribe.evaluation.confidence.neighbours import add_neighbours
 from protscribe.evaluation.rivals.choice import Baseline, Fitting, Learnable, answers_of
 from protscribe.nn.decoder import Decoder
 from protscribe.nn.model import Scribe
 from protscribe.predictor import Predictor
+from protscribe.trust.neighbours import can_vote
 
 AS_SHIPPED = Way("as shipped")
 JOINT_EPOCHS = 8
@@ -239,6 +241,9 @@ def measure_ways(cells: Cells, names: Sequence[str], seeds: Sequence[int], ways:
                 if method == FREE:
                     measure_free(cells, name, seed)
                     continue
+                if method == NEAR:
+                    measure_neighbours(cells, name, seed)
+                    continue
                 if method in JOINT:
                     measure_joint(cells, name, method, seed)
                     continue
@@ -270,6 +275,19 @@ def measure_free(cells: Cells, name: str, seed: int) -> None:
     cells.add(question, FREE, seed, answers, time.process_time() - began)
 
 
+def measure_neighbours(cells: Cells, name: str, seed: int) -> None:
+    """The decoder as shipped, with training proteins that vote beside it."""
+    question, began = Question(QUESTIONS[name]), time.process_time()
+    bundle = RUNS / question.folder(seed) / "bundle"
+    if cells.find(name, NEAR, seed) is not None or not bundle.is_dir() or not can_vote(question.task):
+        return
+    voted = RUNS / f"{question.folder(seed)}_{NEAR}" / "bundle"
+    if not voted.is_dir():
+        print(add_neighbours(str(bundle), [question.source], voted, device="cpu").to_text(), flush=True)
+    answers = ask_bundle(question, voted, NEAR)[NEAR]
+    cells.add(question, NEAR, seed, answers, time.process_time() - began)
+
+
 def measure_joint(cells: Cells, name: str, method: str, seed: int) -> None:
     if name in TOGETHER and cells.find(name, method, seed) is None:
         bundle, began = joint_bundle(method, seed), time.process_time()
@@ -286,7 +304,7 @@ def main() -> None:
     parser.add_argument(
         "--ways",
         nargs="+",
-        choices=[*WAYS, FREE, *JOINT],
+        choices=[*WAYS, FREE, NEAR, *JOINT],
         default=[],
         help="only these, see benchmarks/claim/ways.py",
     )

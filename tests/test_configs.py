@@ -20,7 +20,7 @@ from protscribe.encoders import ENCODERS, MOLECULE_ENCODERS, adapt
 
 FOLDER = configs_folder()
 COUNTS = {
-    ".": 14, "adaptation": 6, "callbacks": 4, "data": 1, "debug": 2, "decoder": 5, "encoder": 13,
+    ".": 15, "adaptation": 6, "callbacks": 4, "data": 1, "debug": 2, "decoder": 5, "encoder": 13,
     "experiment": 11, "hydra": 2, "logger": 4, "mixture": 6, "molecule_encoder": 2, "objective": 1,
     "optimizer": 2, "paths": 1, "rates": 1, "schedule": 3, "search": 3, "state_cache": 1, "trainer": 9,
 }  # fmt: skip
@@ -35,6 +35,7 @@ NEEDED = {
     "serve": ["bundle=b"],
     "report": ["folder=f"],
     "explain": ["bundle=b", "input=i.fasta", "output=o", "tasks=[solubility]"],
+    "neighbours": ["bundle=b", "sources=[solubility]", "output=o"],
     "calibrate": ["bundle=b", "sources=[solubility]", "output=o"],
     "split": ["input=i.csv", "output=o.csv"],
     "audit": ["sources=[solubility]"],

@@ -100,7 +100,7 @@ RULES = {
     "checkpoint.hub": Rule("errors checkpoint", "huggingface_hub"),
     # What uses a model.
     "refusals": Rule("errors records task"),
-    "inquiry": Rule(f"{MODEL} deadline generation planning refusals", "numpy torch"),
+    "inquiry": Rule(f"{MODEL} deadline generation planning refusals transfer", "numpy torch"),
     "explanation": Rule(f"{MODEL} generation inquiry planning", "numpy torch"),
     "shortlist": Rule(f"{MODEL} generation inquiry planning prefix alternatives predictions"),
     "predictor": Rule(
@@ -128,6 +128,7 @@ RULES = {
     ),
     "pretraining.probes": Rule(f"{QUESTIONS} data evaluation", "torch"),
     "evaluation.confidence.trust": Rule(f"{EVALUATION} checkpoint predictor", "numpy"),
+    "evaluation.confidence.neighbours": Rule(f"{EVALUATION} checkpoint predictor", "numpy"),
     "evaluation.influence": Rule(f"{EVALUATION} predictor outputs", "numpy"),
     "evaluation.rivals.states": Rule(f"{MODEL} evaluation", "numpy torch"),
     "evaluation.cases": Rule(f"{EVALUATION} outputs", "numpy pyarrow"),

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.claim.question import Answers, Question
 from benchmarks.claim.questions import QUESTIONS
-from benchmarks.claim.ways import FREE, JOINT, WAYS
+from benchmarks.claim.ways import FREE, JOINT, NEAR, WAYS
 from protscribe.evaluation.metrics import METRICS, Resampled, collect, evaluate_task, metrics_of, resample
 from protscribe.evaluation.truths import is_written
 
@@ -138,6 +138,7 @@ def ways_table(cells: Cells) -> list[str]:
     lines = ["| question | way | seeds | validation | test | above as shipped |", "|---|---|---|---|---|---|"]
     told = {name: way.told for name, way in WAYS.items()} | {
         FREE: "greedy string without a grammar",
+        NEAR: "training proteins vote beside the decoder",
         **{name: way.told for name, way in JOINT.items()},
     }
     # EC numbers were read from drawn answers, and segments shipped as pointers, when these were tried.

@@ -119,13 +119,15 @@ WAYS = {
     "first_stage": Way("a first stage of questions without labels", first_stage=True),
     "positions": Way("position tokens in place of pointers", ("data.positions=tokens",), written="pointers"),
     "unaligned": Way("columns are not told their residue", patch=unaligned),
+    "no_convolutions": Way("the decoder reads the frozen states themselves", ("encoder.layers=0",)),
     "drawn": Way("paths read from drawn answers alone", patch=drawn),
     "told": Way("every column is told the prompt", ("decoder.prompt_everywhere=true",)),
     "unhidden": Way("no prefix is hidden in training", patch=unhidden),
 }
 
-FREE = "free"
-"""The way that trains nothing: greedy strings without a grammar, of the models that are there."""
+FREE, NEAR = "free", "neighbours_vote"
+"""The ways that train nothing, of the models that are there: greedy strings without a grammar, and votes of training proteins
+beside the decoder (``docs/decisions/0021``)."""
 JOINT = {
     "joint": Way("one model of nine questions"),
     "joint_told": Way(

@@ -124,12 +124,13 @@ class _Hiding(Inquiry):
     whole: ProteinRecord | None = None
 
     def _encode(self, asked: list[Asked]) -> Encoded:
-        batch, memory = super()._encode(asked)
+        encoded = super()._encode(asked)
         assert self.whole is not None
         questions = tuple(
-            question._replace(record=question.task.arrange(self.whole)) for question in batch.questions
+            question._replace(record=question.task.arrange(self.whole))
+            for question in encoded.batch.questions
         )
-        return replace(batch, questions=questions), memory
+        return encoded._replace(batch=replace(encoded.batch, questions=questions))
 
     def _read(self, asked: Asked, answered: Answer) -> Prediction | Refused:
         assert self.whole is not None

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from protscribe.codecs.protocol import DigitTree, Draws, Evidence, Greedy, Readout
-from protscribe.data.batch import Batch
 from protscribe.data.collate import Collator, Question
 from protscribe.data.lengths import LengthPolicy, apply_length_policy
 from protscribe.data.lexicon import Lexicon
@@ -18,7 +17,6 @@ from protscribe.deadline import OutOfTime, deadline
 from protscribe.errors import ConfigError, ProtscribeError
 from protscribe.generation.ahead import Encoded, Ready, one_ahead
 from protscribe.generation.answering import Answered, Asking, Way, answer
-from protscribe.nn.decoder import Memory
 from protscribe.nn.model import Scribe
 from protscribe.planning import (
     AHEAD,
@@ -33,8 +31,10 @@ from protscribe.planning import (
 from protscribe.records import Failure, Prediction, ProteinRecord
 from protscribe.refusals import misfit_of, no_memory, no_task, no_time, not_finite
 from protscribe.task import Task
+from protscribe.transfer import read_back
 from protscribe.trust import Trust
 from protscribe.trust.conformal import check_coverage, guarantee
+from protscribe.trust.neighbours import Neighbours, States, prompt_of
 
 Outcome = Prediction | Refused | Failure
 TasksOf = Callable[[ProteinRecord], Sequence[str] | None]
@@ -117,6 +117,7 @@ class Inquiry:
     asking: Asking
     settings: Settings
     trust: Mapping[str, Trust]
+    neighbours: Mapping[str, Neighbours]
 
     def outcomes(
         self,
@@ -164,6 +165,22 @@ class Inquiry:
             assert isinstance(answered, Answered)
             found[place] = answered._replace(evidence=trust.calibrated(answered.evidence))
         return [found[place] for place in range(len(records))]
+
+    def pooled(self, records: Sequence[ProteinRecord], task: Task) -> States:
+        """The mean encoder state of each record's chain, ``[N, D]``. Raises at a record that cannot be asked."""
+        units = [
+            Unit(record, [(place, self._question(record, task))]) for place, record in enumerate(records)
+        ]
+        found: dict[int, Any] = {}
+        for unit_batch in plan(units, self.settings.batch_residues):
+            questions = [question for unit in unit_batch for question in unit.questions]
+            with torch.inference_mode():
+                batch = self.collate([asked.question for _, asked in questions]).to(self.device)
+                means_KD = self.model.pooled(batch, self.model.encode(batch))
+            (states_KD,) = read_back("pooled", means_KD)
+            for (place, _), memory in zip(questions, batch.memory_of, strict=True):
+                found[place] = states_KD[memory]
+        return np.stack([found[place] for place in range(len(records))]).astype(np.float32)
 
     # From records to questions
 
@@ -255,7 +272,7 @@ class Inquiry:
         limit = self.settings.record_seconds
         try:
             with deadline(None if limit is None else limit * len(sizes)):
-                return self._answers(asked, *(self._encode(asked) if ready is None else ready()))
+                return self._answers(asked, self._encode(asked) if ready is None else ready())
         except (RuntimeError, MemoryError) as error:
             late = isinstance(error, OutOfTime)
             if not late and not is_out_of_memory(error):
@@ -280,7 +297,10 @@ class Inquiry:
         questions = [one.question for one in asked]
         questions += [questions[place] for place in self._beside(asked)]
         batch = self.collate(questions).to(self.device)
-        return batch, self.model.remember(batch)
+        states_NLD = self.model.encode(batch)
+        wanted = any(one.question.task.name in self.neighbours for one in asked)
+        pooled_KD = self.model.pooled(batch, states_NLD) if wanted else None
+        return Encoded(batch, self.model.join(batch, states_NLD), pooled_KD)
 
     def _beside(self, asked: list[Asked]) -> list[int]:
         """The places of greedy answers whose probabilities are asked for beside."""
@@ -292,16 +312,37 @@ class Inquiry:
             if self._way(one.question.task) == "greedy" and one.question.task.codec.kind != "sequence"
         ]
 
-    def _answers(self, asked: list[Asked], batch: Batch, memory: Memory) -> list[Answer]:
+    def _answers(self, asked: list[Asked], encoded: Encoded) -> list[Answer]:
         """One pass over all; what is known beside a greedy answer is asked of the same memories."""
         beside = self._beside(asked)
         ways = [self._traced_way(one.question.task) for one in asked] + ["risk"] * len(beside)
-        answers: list[Any] = answer(
-            self.model, self.lexicon, batch, ways=ways, settings=self.asking, memory=memory
+        found = answer(
+            self.model, self.lexicon, encoded.batch, ways=ways, settings=self.asking, memory=encoded.memory
         )
+        answers: list[Any] = self._voted(encoded, found)
         for place, more in zip(beside, answers[len(asked) :], strict=True):
             answers[place] = Beside(answers[place].evidence, answers[place].off_grammar, more.evidence)
         return answers[: len(asked)]
+
+    def _voted(self, encoded: Encoded, answers: list[Answered]) -> list[Answered]:
+        """The answers with the votes of neighbours, of those tasks that have any."""
+        if encoded.pooled_KD is None:
+            return answers
+        (pooled_KD,) = read_back("pooled", encoded.pooled_KD)
+        by_task: dict[str, list[int]] = {}
+        for place, question in enumerate(encoded.batch.questions):
+            if question.task.name in self.neighbours:
+                by_task.setdefault(question.task.name, []).append(place)
+        voted = list(answers)
+        for name, places in by_task.items():
+            asked = [encoded.batch.questions[place] for place in places]
+            states_QD = pooled_KD[[encoded.batch.memory_of[place] for place in places]]
+            prompts = [prompt_of(question.task, question.record) for question in asked]
+            votes = self.neighbours[name].votes(states_QD, prompts)
+            for place, votes_K in zip(places, votes, strict=True):
+                evidence = self.neighbours[name].mixed(answers[place].evidence, votes_K)
+                voted[place] = answers[place]._replace(evidence=evidence)
+        return voted
 
     def _traced_way(self, task: Task) -> Way:
         """The way of a task; where probabilities are wanted of a greedy sequence, they are those of its tokens."""

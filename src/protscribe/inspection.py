@@ -21,6 +21,7 @@ from protscribe.codecs.protocol import Readout
 from protscribe.errors import CheckpointError, TaskError, Where, nearest
 from protscribe.task import Task
 from protscribe.trust import CELLS, Trust
+from protscribe.trust import neighbours as near
 from protscribe.vocabulary import Vocabulary
 
 WIDTH = 200
@@ -49,6 +50,7 @@ def describe_bundle(
             _headline(folder, manifest),
             tasks_table(tasks, readouts),
             *([_trust_table(trust)] if trust else []),
+            *([_neighbours_table(voting)] if (voting := manifest.get("neighbours")) else []),
             _vocabulary_table(vocabulary, manifest),
             _networks_table(manifest, folder),
             _pairs_table("provenance", _flat(manifest["provenance"])),
@@ -136,6 +138,14 @@ def _trust_table(trust: Mapping[str, Trust]) -> Table:
     table = _table("trust", ("task", *CELLS))
     for name, known in trust.items():
         _add(table, name, *known.cells())
+    return table
+
+
+def _neighbours_table(voting: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Whose known proteins vote beside the decoder, and how much they count."""
+    table = _table("neighbours that vote", ("task", *near.CELLS))
+    for name, plain in voting.items():
+        _add(table, name, *near.cells(plain))
     return table
 
 

@@ -32,6 +32,7 @@ from protscribe.prefix import Prefix
 from protscribe.progress import progress as telling
 from protscribe.records import Failure, Prediction, ProteinRecord
 from protscribe.shortlist import Candidates, Shortlist, Wish
+from protscribe.trust.neighbours import States
 
 if TYPE_CHECKING:
     from protscribe.checkpoint import Bundle
@@ -351,6 +352,10 @@ class Predictor:
         settings = self._settings(long, way, batch_residues, calibrated=calibrated)
         return self._inquiry(settings).evidence(records, self.tasks[task])
 
+    def pooled(self, records: Sequence[ProteinRecord], task: str, long: LengthPolicy = "window") -> States:
+        """The mean encoder state of each record of a task of one chain, ``[N, D]``: what neighbours are found by."""
+        return self._inquiry(self._settings(long, None)).pooled(records, self.tasks[task])
+
     def _outcomes(
         self,
         items: Iterable[ProteinRecord | Failure],
@@ -396,6 +401,7 @@ class Predictor:
             "asking": self.asking,
             "settings": settings,
             "trust": self.bundle.trust,
+            "neighbours": self.bundle.neighbours,
         }
         return Shortlist(**parts, wish=wish) if wish else Inquiry(**parts)
 

@@ -13,12 +13,11 @@ from typing import Any
 from protscribe.alternatives import CANDIDATES, Alternative, Alternatives
 from protscribe.codecs.labels import known_label, members_of, text_of
 from protscribe.codecs.protocol import Reading
-from protscribe.data.batch import Batch
 from protscribe.errors import ConfigError, LabelError, ProtscribeError, TrainingError, Where
+from protscribe.generation.ahead import Encoded
 from protscribe.generation.ranking import Ranked, judge_answers, search_answers
 from protscribe.generation.settings import Beam, Search
 from protscribe.inquiry import Asked, Inquiry, chain_named
-from protscribe.nn.decoder import Memory
 from protscribe.planning import Refused
 from protscribe.predictions import answer_text
 from protscribe.prefix import Prefix, prefix_tokens
@@ -152,7 +151,8 @@ class Shortlist(Inquiry):
         # Candidates may be given for each record.
         return super()._key(asked), tuple(self._given(asked))
 
-    def _answers(self, asked: list[Asked], batch: Batch, memory: Memory) -> list[Any]:
+    def _answers(self, asked: list[Asked], encoded: Encoded) -> list[Any]:
+        batch, memory, _ = encoded
         if self.wish.candidates is not None:
             given = [self._given(one) for one in asked]
             return [*judge_answers(self.model, self.lexicon, batch, given, memory)]

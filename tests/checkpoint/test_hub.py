@@ -17,7 +17,7 @@ from huggingface_hub.errors import (
 )
 
 from protscribe.checkpoint import find_bundle, load_bundle, push_to_hub
-from protscribe.checkpoint.manifest import FILES
+from protscribe.checkpoint.manifest import KNOWN
 from protscribe.errors import CheckpointError, ConfigError, OutputError
 
 
@@ -50,7 +50,7 @@ def test_a_name_is_downloaded_and_only_our_files(hub, bundle, tmp_path, monkeypa
     hub.answer = bundle
     assert load_bundle("lab/tiny", revision="v2").tasks
     assert hub.calls == [
-        ("lab/tiny", {"revision": "v2", "local_files_only": False, "allow_patterns": list(FILES)})
+        ("lab/tiny", {"revision": "v2", "local_files_only": False, "allow_patterns": list(KNOWN)})
     ]
 
 
@@ -171,7 +171,7 @@ def test_upload_is_private_and_only_our_files(api, bundle):
     assert name == same == "lab/tiny"
     assert created == {"private": True, "exist_ok": True}
     assert uploaded["folder_path"] == bundle
-    assert uploaded["allow_patterns"] == list(FILES)
+    assert uploaded["allow_patterns"] == list(KNOWN)
 
 
 def test_a_damaged_bundle_is_not_uploaded(api, bundle):

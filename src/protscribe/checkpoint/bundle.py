@@ -24,7 +24,18 @@ from protscribe.checkpoint import manifest as manifests
 from protscribe.checkpoint.card import render_card
 from protscribe.checkpoint.folder import Content, write_file, write_folder
 from protscribe.checkpoint.hub import find_bundle
-from protscribe.checkpoint.manifest import CARD, CONFIG, FILES, MANIFEST, TASKS, VOCABULARY, WEIGHTS, to_plain
+from protscribe.checkpoint.manifest import (
+    CARD,
+    CONFIG,
+    KNOWN,
+    MANIFEST,
+    NEIGHBOURS,
+    TASKS,
+    VOCABULARY,
+    WEIGHTS,
+    to_plain,
+)
+from protscribe.checkpoint.neighbours import read_neighbours, write_neighbours
 from protscribe.checkpoint.weights import (
     DTYPES,
     NAMES,
@@ -47,6 +58,7 @@ from protscribe.errors import CheckpointError, ConfigError, ProtscribeError, Whe
 from protscribe.nn.model import Scribe
 from protscribe.task import Task
 from protscribe.trust import Trust
+from protscribe.trust.neighbours import Neighbours
 from protscribe.vocabulary import Vocabulary
 
 CONFIG_HEAD = "# The configuration of the run that made this bundle, resolved, for people to read. Nothing reads it back.\n"
@@ -65,8 +77,8 @@ that begin with ``_``."""
 
 @dataclass(frozen=True)
 class Bundle:
-    """What a bundle folder holds, loaded. ``tasks``, ``readouts`` and ``trust`` (of tasks of which something is known) are by
-    task name; ``manifest`` is the whole manifest."""
+    """What a bundle folder holds, loaded. ``tasks``, ``readouts``, ``trust`` (of tasks of which something is known) and
+    ``neighbours`` (of tasks that have any) are by task name; ``manifest`` is the whole manifest."""
 
     model: Scribe
     lexicon: Lexicon
@@ -74,6 +86,7 @@ class Bundle:
     readouts: Mapping[str, Readout]
     manifest: Mapping[str, Any]
     trust: Mapping[str, Trust] = dataclasses.field(default_factory=dict)
+    neighbours: Mapping[str, Neighbours] = dataclasses.field(default_factory=dict)
 
 
 def save_bundle(
@@ -84,6 +97,7 @@ def save_bundle(
     tasks: Mapping[str, Task],
     readouts: Mapping[str, Readout] | None = None,
     trust: Mapping[str, Trust] | None = None,
+    neighbours: Mapping[str, Neighbours] | None = None,
     config: Mapping[str, Any] | None = None,
     provenance: Mapping[str, Any] | None = None,
     dtype: str = "float32",
@@ -95,7 +109,7 @@ def save_bundle(
     ----------
     model: low-rank additions are merged, windows left out. Only what can be loaded is saved. dtype: what weights are
         stored as, ``"float32"``, ``"bfloat16"`` or ``"float16"``; they are loaded as float32.
-    readouts: by task name; a task without one gets the default. trust: by task name, of any of them.
+    readouts: by task name; a task without one gets the default. trust, neighbours: by task name, of any of them.
     config: the run's resolved configuration, for people. No secrets: whoever has the bundle reads it.
     provenance: of the run, as plain data. The model card
         shows ``license`` (the Hub's identifier), ``licences``
@@ -127,6 +141,9 @@ def save_bundle(
         )
     known = {name: (trust or {}).get(name, Trust()) for name in tasks}
     content = _content(plain, architecture, lexicon, told, known, provenance or {}, dtype)
+    near = dict(neighbours or {})
+    if near:
+        content["neighbours"] = to_plain({name: one.to_plain() for name, one in near.items()})
     card = render_card(Path(folder).name, tasks, lexicon.vocabulary, told, content)
 
     def write_manifest(path: Path) -> None:
@@ -140,7 +157,9 @@ def save_bundle(
         CARD: card.encode(),
     }
     weights: dict[str, Content] = {WEIGHTS: lambda path: write_weights(path, tensors)}
-    return write_folder(Path(folder), {**texts, **weights, MANIFEST: write_manifest}, known=FILES)
+    if near:
+        weights[NEIGHBOURS] = lambda path: write_neighbours(path, near)
+    return write_folder(Path(folder), {**texts, **weights, MANIFEST: write_manifest}, known=KNOWN)
 
 
 def load_bundle(
@@ -168,7 +187,10 @@ def load_bundle(
         readouts = {task: _readout(task, manifest["readouts"][task]) for task in tasks}
         trust = _trust(manifest.get("trust", {}), tasks)
     model = _read_model(folder, manifest, lexicon)
-    return Bundle(model.to(place).eval(), lexicon, tasks, readouts, manifest, trust)
+    with _understood("checkpoint.tensors", folder / NEIGHBOURS):
+        width: Any = model.encoder.width
+        near = read_neighbours(folder, manifest.get("neighbours", {}), tasks, width)
+    return Bundle(model.to(place).eval(), lexicon, tasks, readouts, manifest, trust, near)
 
 
 OF_A_MACHINE = ("folder", "paths", "state_cache")
@@ -183,9 +205,10 @@ def rewrite_bundle(
     told: Mapping[str, Any] | None = None,
     readouts: Mapping[str, Readout] | None = None,
     trust: Mapping[str, Trust] | None = None,
+    neighbours: Mapping[str, Neighbours] | None = None,
 ) -> Path:
     """Writes the bundle ``name`` again to ``folder``, with weights as ``dtype`` and ``told`` added to its provenance;
-    ``readouts`` and ``trust``, where given, in place of its own.
+    ``readouts``, ``trust`` and ``neighbours``, where given, in place of its own.
 
     Of its configuration, folders of the machine that it was trained on are left out.
     Raises as :func:`load_bundle` and :func:`save_bundle` do.
@@ -199,6 +222,7 @@ def rewrite_bundle(
         tasks=bundle.tasks,
         readouts=bundle.readouts if readouts is None else readouts,
         trust=bundle.trust if trust is None else trust,
+        neighbours=bundle.neighbours if neighbours is None else neighbours,
         config={key: value for key, value in read_yaml(place / CONFIG).items() if key not in OF_A_MACHINE},
         provenance={**bundle.manifest["provenance"], **(told or {})},
         dtype=dtype,

@@ -10,6 +10,7 @@ import yaml
 from protscribe.codecs.protocol import Readout
 from protscribe.task import Task
 from protscribe.trust import CELLS, Trust
+from protscribe.trust import neighbours as near
 from protscribe.vocabulary import Vocabulary
 
 LICENCES = {"facebook/esm": "MIT"}
@@ -47,6 +48,7 @@ def render_card(
             (_task_row(t, readouts[t.name]) for t in tasks.values()),
         ),
         _trust(content.get("trust") or {}),
+        _neighbours(content.get("neighbours") or {}),
         _sampled(provenance.get("sampled") or {}),
         _evaluation(provenance.get("evaluation") or {}),
         "## Vocabulary\n",
@@ -114,6 +116,18 @@ def _trust(trust: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
     )
     rows = ((name, *Trust.from_plain(known).cells()) for name, known in trust.items())
     return f"## Trust\n\n{text}{_table(('task', *CELLS), rows)}"
+
+
+def _neighbours(voting: Mapping[str, Mapping[str, Any]]) -> str:
+    """Whose known proteins vote; nothing where none do."""
+    if not voting:
+        return ""
+    text = (
+        "Of these tasks known proteins vote beside the decoder, weighed by how near their mean encoder states are. Their "
+        "states and answers are part of this bundle, their sequences are not.\n\n"
+    )
+    rows = ((name, *near.cells(plain)) for name, plain in voting.items())
+    return f"## Neighbours\n\n{text}{_table(('task', *near.CELLS), rows)}"
 
 
 def _sampled(sampled: Mapping[str, Mapping[str, int]]) -> str:

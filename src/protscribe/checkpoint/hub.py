@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from protscribe.checkpoint.folder import find_complete
-from protscribe.checkpoint.manifest import FILES, MANIFEST, read_manifest
+from protscribe.checkpoint.manifest import KNOWN, MANIFEST, read_manifest
 from protscribe.errors import CheckpointError, ConfigError, OutputError, Where, nearest
 
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -92,7 +92,7 @@ def push_to_hub(
         hub.upload_folder(
             repo_id=name,
             folder_path=bundle,
-            allow_patterns=list(FILES),
+            allow_patterns=list(KNOWN),
             revision=revision,
             commit_message=message or "Upload a Protscribe bundle",
         )
@@ -118,7 +118,7 @@ def _download(name: str, revision: str | None, local_files_only: bool) -> Path:
     at = f"{name!r}" + (f" at revision {revision!r}" if revision else "")
     try:
         found = snapshot_download(
-            name, revision=revision, local_files_only=local_files_only, allow_patterns=list(FILES)
+            name, revision=revision, local_files_only=local_files_only, allow_patterns=list(KNOWN)
         )
     except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
         asked = (

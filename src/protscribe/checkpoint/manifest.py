@@ -22,15 +22,18 @@ FORMAT = 1
 NEEDS = "0.1.0"
 """The first version of this library that reads :data:`FORMAT`."""
 
-MANIFEST, WEIGHTS = "manifest.json", "model.safetensors"
+MANIFEST, WEIGHTS, NEIGHBOURS = "manifest.json", "model.safetensors", "neighbours.safetensors"
 VOCABULARY, TASKS = "vocabulary.json", "tasks.json"
 CONFIG, CARD = "config.yaml", "README.md"
 LISTED = (VOCABULARY, TASKS, CONFIG, CARD, WEIGHTS)
-"""Every file of a bundle but the manifest."""
+"""Every file that each bundle has, but the manifest."""
 FILES = (*LISTED, MANIFEST)
+KNOWN = (*FILES, NEIGHBOURS)
+"""Every file that a bundle may have."""
+LARGE = (WEIGHTS, NEIGHBOURS)
 
 MAX_BYTES = 32_000_000
-"""Of each file but the weights."""
+"""Of each file but the :data:`LARGE` ones."""
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib")
 NO_PICKLES = (
     "pickles can run code and are never opened. Give the bundle folder that training wrote (its last lines name it); "
@@ -48,7 +51,7 @@ def render_manifest(content: Mapping[str, Any]) -> bytes:
     Raises :class:`~protscribe.errors.CheckpointError` ``checkpoint.too_large`` for a manifest or a listed
     text that could not be read again.
     """
-    sizes = {name: entry["bytes"] for name, entry in content["files"].items() if name != WEIGHTS}
+    sizes = {name: entry["bytes"] for name, entry in content["files"].items() if name not in LARGE}
     sealed = seal(content)
     for name, size in {**sizes, MANIFEST: len(sealed)}.items():
         if size > MAX_BYTES:
@@ -95,7 +98,7 @@ def describe_files(folder: Path) -> dict[str, dict[str, Any]]:
     """Size in bytes and SHA-256 of each listed file that lies in ``folder``."""
     return {
         name: {"bytes": (folder / name).stat().st_size, "sha256": digest_file(folder / name)}
-        for name in LISTED
+        for name in (*LISTED, NEIGHBOURS)
         if (folder / name).is_file()
     }
 
@@ -128,23 +131,26 @@ def check_files(folder: Path, manifest: Mapping[str, Any]) -> None:
     Names that begin with a dot are other programs' (``.gitattributes``, ``.DS_Store``) and are left alone.
     """
     listed = manifest.get("files")
-    if not isinstance(listed, Mapping) or sorted(listed) != sorted(LISTED):
-        raise CheckpointError("checkpoint.corrupt", f"must list {', '.join(LISTED)}", _at(folder / MANIFEST))
+    expected = (*LISTED, NEIGHBOURS) if manifest.get("neighbours") else LISTED
+    if not isinstance(listed, Mapping) or sorted(listed) != sorted(expected):
+        raise CheckpointError(
+            "checkpoint.corrupt", f"must list {', '.join(expected)}", _at(folder / MANIFEST)
+        )
     for path in sorted(folder.iterdir()):
-        if path.suffix in PICKLE_SUFFIXES or (path.name in FILES and path.is_file() and looks_pickled(path)):
+        if path.suffix in PICKLE_SUFFIXES or (path.name in KNOWN and path.is_file() and looks_pickled(path)):
             raise CheckpointError("checkpoint.pickle", f"is a pickle; {NO_PICKLES}", _at(path))
-        if path.name not in FILES and not path.name.startswith("."):
+        if path.name not in (*expected, MANIFEST) and not path.name.startswith("."):
             raise CheckpointError(
                 "checkpoint.foreign", "is no part of this bundle; move it elsewhere", _at(path)
             )
-    for name in LISTED:
+    for name in expected:
         _check_file(folder / name, listed[name])
 
 
 def _check_file(path: Path, entry: Any) -> None:
     if not path.is_file():
         raise CheckpointError("checkpoint.not_found", "this file of the bundle is missing", _at(path))
-    if path.name != WEIGHTS:
+    if path.name not in LARGE:
         check_size(path)
     size = path.stat().st_size
     said = entry if isinstance(entry, Mapping) else {}

@@ -25,6 +25,7 @@ from protscribe.cli.explain import EXPLAIN
 from protscribe.cli.influence import INFLUENCE
 from protscribe.cli.inspect import INSPECT
 from protscribe.cli.merge import MERGE
+from protscribe.cli.neighbours import NEIGHBOURS
 from protscribe.cli.predict import PREDICT
 from protscribe.cli.pretrain import PRETRAIN
 from protscribe.cli.report import REPORT
@@ -52,6 +53,7 @@ COMMANDS: dict[str, Command] = {
     "report": REPORT,
     "explain": EXPLAIN,
     "calibrate": CALIBRATE,
+    "neighbours": NEIGHBOURS,
     "split": SPLIT,
     "audit": AUDIT,
     "tasks": TASKS,

@@ -10,7 +10,7 @@ from protscribe.documents import read_yaml
 from protscribe.errors import ProtscribeError
 
 KEPT = (
-    "created", "library", "weights", "positions", "readouts", "trust", "architecture", "parameters", "provenance",
+    "created", "library", "weights", "positions", "readouts", "trust", "neighbours", "architecture", "parameters", "provenance",
 )  # fmt: skip
 """The entries of a manifest that say what a model is and where it comes from."""
 

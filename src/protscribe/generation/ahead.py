@@ -7,7 +7,7 @@ its own. Elsewhere a batch is encoded when it is asked for.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -16,7 +16,16 @@ from protscribe.data.batch import Batch
 from protscribe.nn.decoder import Memory
 
 Item = TypeVar("Item")
-Encoded = tuple[Batch, Memory]
+
+
+class Encoded(NamedTuple):
+    """A batch, its memories, and, where they are wanted, the mean states of their proteins ``[K, D]``."""
+
+    batch: Batch
+    memory: Memory
+    pooled_KD: Tensor | None = None
+
+
 Ready = Callable[[], Encoded]
 
 
@@ -59,11 +68,12 @@ def _start(item: Item, encode: Callable[[Item], Encoded], stream: torch.cuda.Str
             raise failure
         current = torch.cuda.current_stream(stream.device)
         current.wait_event(arrived)
-        batch, memory = encoded.pop()
+        found = encoded.pop()
         # Otherwise the side stream could be given this memory again while the current one still reads it.
-        for tensor in (*_tensors(batch), *_tensors(memory)):
+        pooled = () if found.pooled_KD is None else (found.pooled_KD,)
+        for tensor in (*_tensors(found.batch), *_tensors(found.memory), *pooled):
             tensor.record_stream(current)
-        return batch, memory
+        return found
 
     return ready
 

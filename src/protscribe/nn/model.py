@@ -43,7 +43,11 @@ class Scribe(nn.Module):
 
     def remember(self, batch: Batch) -> Memory:
         """Encodes the batch's N chains and J molecules and joins them to its K memories."""
-        states_KMD = states_NLD = self.encode(batch)
+        return self.join(batch, self.encode(batch))
+
+    def join(self, batch: Batch, states_NLD: Tensor) -> Memory:
+        """The K memories of chains that are encoded, and of molecules that are not yet."""
+        states_KMD = states_NLD
         flat_residues = states_NLD.flatten(0, 1)
         residues = flat_residues.shape[0]
         source_KM = batch.source_KM.clamp(min=0)
@@ -72,6 +76,12 @@ class Scribe(nn.Module):
             # A batch may be padded to a smaller multiple than a lot is.
             parts.append(pad(part, (0, 0, 0, residues_NL.shape[1] - part.shape[1])))
         return torch.cat(parts) if len(parts) > 1 else parts[0]
+
+    def pooled(self, batch: Batch, states_NLD: Tensor) -> Tensor:
+        """The mean state of the first chain of each memory, ``[K, D]`` (float32)."""
+        mask_NL1 = batch.residue_mask_NL[..., None]
+        means_ND = (states_NLD.float() * mask_NL1).sum(1) / mask_NL1.sum(1).clamp(min=1)
+        return means_ND[batch.source_KM[:, 0].clamp(min=0) // states_NLD.shape[1]]
 
     def forward(self, batch: Batch, hidden_BT: Tensor | None = None) -> Tensor:
         """Teacher forcing: logits ``[B, T, S]`` (float32) for the token after every column.

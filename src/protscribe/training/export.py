@@ -56,6 +56,7 @@ def export(
         tasks=tasks,
         readouts=chosen,
         trust=trust,
+        neighbours={} if start is None else start.kept_neighbours(kept),
         config=config,
         provenance=provenance,
     )

@@ -24,6 +24,7 @@ from protscribe.nn.growth import append_symbols, hold_known
 from protscribe.nn.model import Scribe
 from protscribe.task import Task
 from protscribe.trust import Trust
+from protscribe.trust.neighbours import Neighbours
 
 if TYPE_CHECKING:
     from protscribe.evaluation.change import Changes
@@ -188,6 +189,11 @@ class Start:
             for name, trust in self.bundle.trust.items()
         }
         return {name: trust for name, trust in known.items() if trust}
+
+    def kept_neighbours(self, kept: Iterable[str]) -> dict[str, Neighbours]:
+        """Those of tasks whose answers cannot have changed: other tasks' states and labels may be others now."""
+        same = set(kept)
+        return {name: near for name, near in self.bundle.neighbours.items() if name in same}
 
 
 def load_start(

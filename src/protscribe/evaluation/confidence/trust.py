@@ -270,7 +270,7 @@ def calibrate_bundle(
     if output is not None and isinstance(bundle, Predictor):
         raise ConfigError("config.value", "to write a new bundle, name the old one: a folder or a Hub name")
     rejected: list[Failure] = []
-    rows = _read(predictor, sources, split, root, rejected)
+    rows = read_rows(predictor, sources, split, root, rejected)
     asker = Remembered(predictor)
     trust, readouts = fit_trust(
         asker, rows, seed=seed, most=most, calibration=calibration, choose=choose_readouts
@@ -308,9 +308,11 @@ def carried(readout: Readout, before: Trust, after: Trust) -> Readout:
     return replace(readout, threshold=float(threshold))
 
 
-def _read(
+def read_rows(
     predictor: Predictor, sources: Sequence[Source], split: Split, root: str | Path, rejected: list[Failure]
 ) -> dict[str, list[Example]]:
+    """The rows of sources in a split, by task; those that are of no use go to ``rejected``. Raises
+    :class:`~protscribe.errors.TaskError` ``task.no_data`` where there is none, and ``task.unknown``."""
     rows: dict[str, list[Example]] = {}
     for source in sources:
         task = predictor.tasks[source.task]

@@ -58,8 +58,8 @@ class Linear:
     tried on validation data. Ridge regression chooses its own by leave-one-out.
     """
 
-    strengths: tuple[float, ...] = (0.001, 0.01, 0.1)
-    strengths_of_residues: tuple[float, ...] = (0.01, 0.1)
+    strengths: tuple[float, ...] = (0.001, 0.01, 0.1, 1.0, 10.0)
+    strengths_of_residues: tuple[float, ...] = (0.01, 0.1, 1.0)
 
     def classifiers(self, size: int, of_residues: bool) -> list[Fit]:
         strengths = self.strengths_of_residues if of_residues else self.strengths
