@@ -100,7 +100,8 @@ RULES = {
     "checkpoint.hub": Rule("errors checkpoint", "huggingface_hub"),
     # What uses a model.
     "refusals": Rule("errors records task"),
-    "inquiry": Rule(f"{MODEL} deadline generation planning refusals transfer", "numpy torch"),
+    "voting": Rule(f"{MODEL} generation transfer"),
+    "inquiry": Rule(f"{MODEL} voting deadline generation planning refusals transfer", "numpy torch"),
     "explanation": Rule(f"{MODEL} generation inquiry planning", "numpy torch"),
     "shortlist": Rule(f"{MODEL} generation inquiry planning prefix alternatives predictions"),
     "predictor": Rule(

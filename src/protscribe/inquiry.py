@@ -34,7 +34,8 @@ from protscribe.task import Task
 from protscribe.transfer import read_back
 from protscribe.trust import Trust
 from protscribe.trust.conformal import check_coverage, guarantee
-from protscribe.trust.neighbours import Neighbours, States, prompt_of
+from protscribe.trust.neighbours import Neighbours, States
+from protscribe.voting import hear
 
 Outcome = Prediction | Refused | Failure
 TasksOf = Callable[[ProteinRecord], Sequence[str] | None]
@@ -319,30 +320,10 @@ class Inquiry:
         found = answer(
             self.model, self.lexicon, encoded.batch, ways=ways, settings=self.asking, memory=encoded.memory
         )
-        answers: list[Any] = self._voted(encoded, found)
+        answers: list[Any] = hear(self.neighbours, encoded, found)
         for place, more in zip(beside, answers[len(asked) :], strict=True):
             answers[place] = Beside(answers[place].evidence, answers[place].off_grammar, more.evidence)
         return answers[: len(asked)]
-
-    def _voted(self, encoded: Encoded, answers: list[Answered]) -> list[Answered]:
-        """The answers with the votes of neighbours, of those tasks that have any."""
-        if encoded.pooled_KD is None:
-            return answers
-        (pooled_KD,) = read_back("pooled", encoded.pooled_KD)
-        by_task: dict[str, list[int]] = {}
-        for place, question in enumerate(encoded.batch.questions):
-            if question.task.name in self.neighbours:
-                by_task.setdefault(question.task.name, []).append(place)
-        voted = list(answers)
-        for name, places in by_task.items():
-            asked = [encoded.batch.questions[place] for place in places]
-            states_QD = pooled_KD[[encoded.batch.memory_of[place] for place in places]]
-            prompts = [prompt_of(question.task, question.record) for question in asked]
-            votes = self.neighbours[name].votes(states_QD, prompts)
-            for place, votes_K in zip(places, votes, strict=True):
-                evidence = self.neighbours[name].mixed(answers[place].evidence, votes_K)
-                voted[place] = answers[place]._replace(evidence=evidence)
-        return voted
 
     def _traced_way(self, task: Task) -> Way:
         """The way of a task; where probabilities are wanted of a greedy sequence, they are those of its tokens."""

@@ -115,7 +115,9 @@ def plan(units: Iterable[Unit[Q]], batch_residues: int) -> Iterator[list[Unit[Q]
     for unit in order:
         grown, together = chains + len(unit.record.chains), tokens + unit.tokens
         residues = grown * max(longest, _padded(unit))
-        if batch and (residues > batch_residues or max(together.values(), default=0) > ANSWERS * batch_residues):
+        if batch and (
+            residues > batch_residues or max(together.values(), default=0) > ANSWERS * batch_residues
+        ):
             yield batch
             batch, grown, together, longest = [], len(unit.record.chains), Counter(unit.tokens), 0
         batch.append(unit)

@@ -3,6 +3,7 @@ import pytest
 
 from protscribe.codecs.protocol import Greedy, Inclusion, Marginals, Readout
 from protscribe.codecs.residue_set import MARKS, ResidueSet
+from protscribe.codecs.residues import aligned_indices
 from protscribe.errors import LabelError, TaskError
 from protscribe.grammar import Positions
 from protscribe.records import ProteinRecord
@@ -82,7 +83,6 @@ def test_an_answer_that_does_not_fit_is_not_encoded(answer, code):
         ({"chain": 0}, "task.chains"),
         ({"most": -1}, "task.range"),
         ({"written": "words"}, "task.written"),
-        ({"written": "marks", "candidates": "K"}, "task.written"),
         ({"written": "marks", "most": 2}, "task.written"),
     ],
 )
@@ -106,6 +106,24 @@ def test_marks_stand_at_every_residue():
     assert reading.value == (2, 3, 4)
     assert reading.draws is None
     np.testing.assert_array_equal(reading.probabilities, chances[:, 1])
+
+
+def test_marks_of_candidates_skip_all_other_residues():
+    codec = ResidueSet("STY", written="marks")
+    tokens = codec.encode((2, 6), RECORD).tokens
+    assert [token.text for token in tokens] == ["in", "out", "out", "in"]
+    assert codec.decode(tokens, RECORD) == (2, 6)
+    assert list(aligned_indices(codec, RECORD)) == [1, 2, 4, 5]
+    assert list(aligned_indices(ResidueSet(written="marks"), RECORD)) == [0, 1, 2, 3, 4, 5]
+    chances = np.array([[0.1, 0.9], [0.8, 0.2], [0.4, 0.6], [0.9, 0.1]])
+    reading = codec.read(codec.inclusion(Marginals(chances)), RECORD, Readout())
+    assert reading.value == (2, 5)
+    assert reading.probabilities.tolist() == [0, 0.9, 0.2, 0, 0.6, 0.1]
+    with pytest.raises(LabelError):
+        codec.encode((1,), RECORD)
+    nobody = ProteinRecord("P1", ("MAAA",))
+    assert codec.encode((), nobody).tokens == ()
+    assert codec.read(codec.inclusion(Marginals(np.zeros((0, 2)))), nobody, Readout()).value == ()
 
 
 def test_only_candidates_can_be_written():

@@ -11,18 +11,22 @@ from protscribe.data.collate import Collator, Question
 from protscribe.data.lexicon import Lexicon
 from protscribe.generation.answering import Asking, answer
 from protscribe.grammar import accepts, allowed
+from protscribe.records import ProteinRecord
 from protscribe.vocabulary import EOS, MASK, Vocabulary
 from tests.generation.conftest import random_model
-from tests.generation.tiny import MARKED, RECORDS, SPANS, TASKS
+from tests.generation.tiny import MARKED, MARKED_SECOND, MARKED_STY, RECORDS, SPANS, TASKS
 
 QUESTIONS = [Question(record, task) for record in RECORDS for task in TASKS.values()]
 
 
 def aligned_place(question, step):
     codec = question.task.codec
-    if not codec.dense or step >= question.record.lengths[0]:
+    if not codec.dense:
         return -1
-    return step
+    letters, chain = getattr(codec, "candidates", ""), getattr(codec, "chain", 1) - 1
+    residues = question.record.chains[chain]
+    places = [place for place, residue in enumerate(residues) if not letters or residue in letters]
+    return sum(question.record.lengths[:chain]) + places[step] if step < len(places) else -1
 
 
 @torch.inference_mode()
@@ -102,6 +106,46 @@ def test_marks_say_what_is_included(cross_attention):
         for place in range(question.record.lengths[0]):
             chances, _ = next_distribution(model, lexicon, collate, question, [out] * place, hide=True)
             assert evidence.probabilities[place] == pytest.approx(chances[within], abs=1e-5)
+
+
+@pytest.mark.parametrize("asked", [MARKED_STY, MARKED_SECOND], ids=lambda task: task.name)
+@pytest.mark.parametrize("together", [True, False])
+def test_marks_of_candidates_are_told_their_own_residue(cross_attention, asked, together):
+    lexicon = Lexicon(Vocabulary.compose(asked.blocks()), "pointers")
+    model, collate = random_model(lexicon, cross_attention), Collator(lexicon)
+    records = [*RECORDS, ProteinRecord("none", ("AAAA", "AAA"))]
+    questions = [Question(record, asked) for record in records]
+    batches = [questions] if together else [[question] for question in questions]
+    answers = [found for batch in batches for found in answer(model, lexicon, collate(batch))]
+    letters, chain = asked.codec.candidates, asked.codec.chain - 1
+    for question, (evidence, off) in zip(questions, answers, strict=True):
+        assert len(evidence.probabilities) == sum(question.record.chains[chain].count(one) for one in letters)
+        out, within = question.task.codec.grammar(question.record).domain.tokens()
+        for place, chance in enumerate(evidence.probabilities):
+            slow, _ = next_distribution(model, lexicon, collate, question, [out] * place, hide=True)
+            assert chance == pytest.approx(slow[within], abs=1e-5)
+        assert np.isfinite(off)
+    for question, (evidence, _) in zip(
+        questions, answer(model, lexicon, collate(questions), ways=["greedy"] * len(questions)), strict=True
+    ):
+        tokens, log_probability, _ = slow_greedy(model, lexicon, collate, question)
+        assert evidence.tokens == tokens
+        assert evidence.log_probability == pytest.approx(log_probability, abs=1e-4)
+
+
+def test_training_tells_a_mark_the_residue_that_reading_tells_it(cross_attention):
+    lexicon = Lexicon(Vocabulary.compose(MARKED_STY.blocks()), "pointers")
+    model, collate = random_model(lexicon, cross_attention), Collator(lexicon)
+    record = RECORDS[0]
+    batch = collate([Question(record, MARKED_STY, (3, 7))])
+    with torch.inference_mode():
+        logits = model(batch, torch.ones_like(batch.answer_BT))[0]
+    (evidence, _) = answer(model, lexicon, collate([Question(record, MARKED_STY)]))[0]
+    numbers = [lexicon.number(token, record) for token in MARKED_STY.codec.grammar(record).domain.tokens()]
+    start = int(batch.start_B[0]) - 1
+    for place, chance in enumerate(evidence.probabilities):
+        shares = logits[start + place, numbers].softmax(-1)
+        assert chance == pytest.approx(float(shares[1]), abs=1e-5)
 
 
 @pytest.mark.parametrize("name", ["coarse", "fine"])

@@ -51,6 +51,8 @@ TASKS = {
 }
 
 MARKED = task("marked", kind="residue_set", written="marks")
+MARKED_STY = task("marked_sty", kind="residue_set", candidates="STY", written="marks")
+MARKED_SECOND = task("marked_second", chains=2, kind="residue_set", candidates="GT", chain=2, written="marks")
 SPANS = task("spans", kind="segments", labels=["s", "t", "u"], written="labels")
 
 RECORDS = [

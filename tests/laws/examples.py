@@ -78,6 +78,9 @@ EXAMPLES = {
         Example(ResidueSet("W"), PROTEIN, ((),)),
         Example(ResidueSet(written="marks"), PROTEIN, ((), (1, 10), (4, 3, 4), tuple(range(1, 11)))),
         Example(ResidueSet(chain=2, written="marks"), PAIR, ((2, 3, 5),)),
+        Example(ResidueSet("STY", written="marks"), PROTEIN, ((), (4,), (9, 5, 7))),
+        Example(ResidueSet("STY", chain=2, written="marks"), PAIR, ((2, 3, 5),)),
+        Example(ResidueSet("W", written="marks"), PROTEIN, ((),)),
     ],
     "segments": [
         Example(
@@ -175,9 +178,7 @@ def residue_labels(draw):
 @st.composite
 def residue_sets(draw):
     letters, chain = draw(st.sampled_from(["", "STY", "K"])), draw(st.sampled_from([1, 2]))
-    codec = ResidueSet(
-        letters, chain, written="pointers" if letters else draw(st.sampled_from(["pointers", "marks"]))
-    )
+    codec = ResidueSet(letters, chain, written=draw(st.sampled_from(["pointers", "marks"])))
     record = draw(records)
     residues = record.chains[codec.chain - 1]
     candidates = [
@@ -277,6 +278,8 @@ SMALL = {
         (ResidueSet("STY"), SHORT),
         (ResidueSet(most=1), SHORT),
         (ResidueSet(written="marks"), SHORT),
+        (ResidueSet("STY", written="marks"), SHORT),
+        (ResidueSet("W", written="marks"), SHORT),
         (ResidueSet("W"), SHORT),
         (ResidueSet("STY", chain=2), SHORT_PAIR),
     ],

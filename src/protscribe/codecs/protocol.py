@@ -194,7 +194,8 @@ class Codec(Protocol):
 
     @property
     def dense(self) -> bool:
-        """Whether token t answers for residue t: the decoder then sees that residue, and the marginal readout exists."""
+        """Whether token t answers for residue t (of candidates, for the t-th one): the decoder then sees that residue, and the
+        marginal readout exists."""
 
     @property
     def chains(self) -> int:

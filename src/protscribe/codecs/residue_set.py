@@ -36,8 +36,8 @@ class ResidueSet:
     """The answer is an ascending tuple of 1-based positions in ``chain`` (1 or 2).
 
     ``written`` says how: as ``"pointers"`` to the members, one after the other, which suits few sites in long proteins; or as
-    ``"marks"``, one at each residue, which suits sites that are many or lie together, such as interfaces. Marks are read in one
-    pass, like labels of residues, and go with neither ``candidates`` nor ``most``.
+    ``"marks"``, one at each candidate, which suits sites that are many or lie together, such as interfaces, and candidates
+    that are few. Marks are read in one pass, like labels of residues, and do not go with ``most``.
 
     ``candidates`` are the residue letters that may be members (``STY``); empty means any. At most ``most``
     members (0: no bound). A cell is a list of positions or a text with ``separator`` between them, in any
@@ -59,8 +59,8 @@ class ResidueSet:
     def __post_init__(self) -> None:
         if self.written not in ("pointers", "marks"):
             raise TaskError("task.written", f"written must be pointers or marks, got {self.written!r}")
-        if self.dense and (self.candidates or self.most):
-            raise TaskError("task.written", "marks stand at every residue: give neither candidates nor most")
+        if self.dense and self.most:
+            raise TaskError("task.written", "each mark is read by itself: give no most with marks")
         check_chain(self.chain)
         check_bounds(0, self.most)
         check_separator(self.separator)
@@ -125,15 +125,15 @@ class ResidueSet:
         positions = self._checked(answer, record)
         if self.dense:
             out, within = MARKS.symbols()
-            members = set(positions)
-            length = record.lengths[self.chain - 1]
-            return Encoded.of(tuple(within if place in members else out for place in range(1, length + 1)))
+            members = {position - 1 for position in positions}
+            return Encoded.of(tuple(within if index in members else out for index in self.indices(record)))
         return Encoded.of(tuple(Position(self.chain - 1, position - 1) for position in positions))
 
     def decode(self, tokens: tuple[Token, ...], record: ProteinRecord) -> tuple[int, ...]:
         if self.dense:
             marks = [token.text for token in tokens if isinstance(token, Symbol)]
-            return tuple(place for place, mark in enumerate(marks, start=1) if mark == "in")
+            marked = zip(self.indices(record), marks, strict=False)
+            return tuple(index + 1 for index, mark in marked if mark == "in")
         return tuple(token.index + 1 for token in tokens if isinstance(token, Position))
 
     def indices(self, record: ProteinRecord) -> tuple[int, ...]:
@@ -145,13 +145,13 @@ class ResidueSet:
 
     def grammar(self, record: ProteinRecord) -> Ascending | Repeat:
         if self.dense:
-            length = record.lengths[self.chain - 1]
-            return Repeat(Symbols(MARKS.symbols()), length, length)
+            count = len(self.indices(record))
+            return Repeat(Symbols(MARKS.symbols()), count, count)
         indices = self.indices(record)
         return Ascending(Positions(self.chain - 1, indices), 0, self.most or len(indices))
 
     def inclusion(self, marginals: Marginals) -> Inclusion:
-        """What the marks of one pass say of each residue; exact, for nothing is drawn."""
+        """What the marks of one pass say of each candidate; exact, for nothing is drawn."""
         return Inclusion(marginals.probabilities[:, 1], None, None, Greedy((), 0.0))
 
     def read(self, evidence: Evidence, record: ProteinRecord, readout: Readout) -> Reading:

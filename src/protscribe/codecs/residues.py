@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numbers
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from protscribe.codecs.labels import where
@@ -49,6 +50,16 @@ def cut_note(record: ProteinRecord, chain: int) -> str:
     """A tail for messages where the chain was truncated: a label beyond the cut cannot be kept."""
     before = record.original_lengths[chain - 1] if record.original_lengths else record.lengths[chain - 1]
     return f" (cut from {before})" if before != record.lengths[chain - 1] else ""
+
+
+def aligned_indices(codec: Any, record: ProteinRecord) -> Sequence[int]:
+    """The residues that the tokens of a dense answer are about, in order: 0-based in their chain. All, unless the codec knows
+    candidates."""
+    indices = getattr(codec, "indices", None)
+    found: Sequence[int] = (
+        range(record.lengths[getattr(codec, "chain", 1) - 1]) if indices is None else indices(record)
+    )
+    return found
 
 
 def check_length(count: int, record: ProteinRecord, chain: int, what: str = "labels") -> None:

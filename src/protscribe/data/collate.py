@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from protscribe.alphabet import PAD_RESIDUE, residue_ids
+from protscribe.codecs.residues import aligned_indices
 from protscribe.data.batch import MOLECULE, Batch
 from protscribe.data.batching import round_up
 from protscribe.data.lexicon import Lexicon
@@ -51,7 +52,16 @@ class Row(NamedTuple):
     numbers: list[int]
     start: int
     weights: list[float]
-    aligned_chain: int | None
+    aligned: NDArray[np.int64]
+
+
+def places_of(question: Question) -> NDArray[np.int64]:
+    """The memory places of the residues that the tokens of a dense answer are about; of other answers none."""
+    record, codec = question.record, question.task.codec
+    if not codec.dense:
+        return np.zeros(0, dtype=np.int64)
+    begin = sum(record.lengths[: getattr(codec, "chain", 1) - 1])
+    return begin + np.asarray(aligned_indices(codec, record), dtype=np.int64)
 
 
 def encode_question(question: Question, lexicon: Lexicon) -> Row:
@@ -68,7 +78,7 @@ def encode_question(question: Question, lexicon: Lexicon) -> Row:
         encoded = task.codec.encode(answer, record)
         numbers += [*lexicon.numbers(encoded.tokens, record), EOS]
         weights = [*encoded.weights, 1.0]
-    return Row(numbers, start, weights, getattr(task.codec, "chain", 1) - 1 if task.codec.dense else None)
+    return Row(numbers, start, weights, places_of(question))
 
 
 def _padded(rows: Sequence[NDArray[np.int64]], fill: int, length: int) -> Tensor:
@@ -189,7 +199,7 @@ class Collator:
         tokens, targets = np.full(shape, PAD, dtype=np.int64), np.full(shape, PAD, dtype=np.int64)
         weights = np.zeros(shape, dtype=np.float32)
         answer, aligned = np.zeros(shape, dtype=bool), np.full(shape, -1, dtype=np.int64)
-        for place, (row, question) in enumerate(zip(rows, questions, strict=True)):
+        for place, row in enumerate(rows):
             inputs = row.numbers[:-1] if row.weights else row.numbers
             tokens[place, : len(inputs)] = inputs
             answer[place, row.start : len(inputs)] = True
@@ -197,10 +207,7 @@ class Collator:
                 first, stop = row.start - 1, row.start - 1 + len(row.weights)
                 targets[place, first:stop] = row.numbers[row.start :]
                 weights[place, first:stop] = row.weights
-                if row.aligned_chain is not None:
-                    begin = sum(question.record.lengths[: row.aligned_chain])
-                    size = len(row.weights) - 1
-                    aligned[place, first : first + size] = np.arange(begin, begin + size)
+                aligned[place, first : first + len(row.aligned)] = row.aligned
         return {
             "tokens_BT": torch.from_numpy(tokens),
             "start_B": torch.tensor([row.start for row in rows]),

@@ -53,12 +53,7 @@ def follow(
     tokens_BT = torch.nn.functional.pad(prompts.tokens_BP, (0, most), value=PAD)
     tokens_BT = tokens_BT.scatter(1, answer_BT, forced_BT)
     step_BT = columns_T - (prompts.start_B - 1)[:, None]
-    aligned_BT = torch.where(
-        (step_BT >= 0) & (step_BT < prompts.aligned_count_B[:, None]),
-        prompts.aligned_from_B[:, None] + step_BT,
-        -1,
-    )
-    states_BTD = decoder(tokens_BT, aligned_BT, memory, told_BD=prompts.told_by(decoder))
+    states_BTD = decoder(tokens_BT, prompts.aligned_along(step_BT), memory, told_BD=prompts.told_by(decoder))
     registers = grammars.start()
     log, end, off = [], [], []
     for step in range(most + 1):

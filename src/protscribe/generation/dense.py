@@ -42,7 +42,7 @@ def marginals(decoder: Decoder, group: Group, settings: Asking) -> list[Answered
     the residue's own distribution given the tokens that were shown before it: none confirms itself.
     """
     lengths = [grammar.longest for grammar in group.plain_grammars]
-    columns = group.prompts.tokens_BP.shape[1] + max(lengths)
+    columns = group.prompts.tokens_BP.shape[1] + max(1, *lengths)
     slices = list(_slices(group.memory_of, _rows_at_once(columns, group)))
     asked: list[Tensor] = []
     for first, stop in slices:
@@ -96,7 +96,8 @@ def _ask(
     rounds: int,
 ) -> tuple[Tensor, Tensor]:
     """Chances ``[B, T, n]`` that sum to 1, and the mass ``[B, T]`` that the model had put on them."""
-    device, longest = numbers_Bn.device, max(lengths)
+    # Of a protein without any candidate there is nothing to ask, but a column to compute.
+    device, longest = numbers_Bn.device, max(1, *lengths)
     quotas = [[fixed_after(length, done, rounds) for length in lengths] for done in range(1, rounds)]
     lengths_B = upload(torch.tensor(lengths), device)
     within_BT = torch.arange(longest, device=device) < lengths_B[:, None]
@@ -126,10 +127,9 @@ def _look(
     step_BC = columns_C - (prompts.start_B - 1)[:, None]
     prompt_BC = pad(prompts.tokens_BP, (0, longest - 1), value=PAD)
     answer_BC = shown_BT.gather(1, (step_BC - 1).clamp(0, longest - 1))
-    within_BC = (step_BC >= 0) & (step_BC < prompts.aligned_count_B[:, None])
     states_BCD = decoder(
         torch.where(step_BC > 0, answer_BC, prompt_BC),
-        torch.where(within_BC, prompts.aligned_from_B[:, None] + step_BC, -1),
+        prompts.aligned_along(step_BC),
         memory,
         told_BD=prompts.told_by(decoder),
         pointing=False,

@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from protscribe.codecs.protocol import Evidence
 from protscribe.data.batch import Batch
-from protscribe.data.collate import Question
+from protscribe.data.collate import Question, places_of
 from protscribe.data.lexicon import Lexicon
 from protscribe.generation.constraint import CompiledGrammars, compile_grammars, domains_of
 from protscribe.generation.lanes import Prompts
@@ -90,12 +91,6 @@ def group_questions(lexicon: Lexicon, batch: Batch, memory: Memory, places: Sequ
     questions = tuple(batch.questions[place] for place in places)
     plain = tuple(question.task.codec.grammar(question.record) for question in questions)
     choices = len(lexicon.vocabulary) + (memory.mask_KM.shape[1] if lexicon.positions == "pointers" else 0)
-    aligned_from, aligned_count = [], []
-    for question in questions:
-        codec, record = question.task.codec, question.record
-        chain = getattr(codec, "chain", 1) - 1
-        aligned_from.append(sum(record.lengths[:chain]) if codec.dense else -1)
-        aligned_count.append(record.lengths[chain] if codec.dense else 0)
     device = batch.tokens_BT.device
     asked, memory_of = choose_memories(memory, [batch.memory_of[place] for place in places])
 
@@ -114,11 +109,19 @@ def group_questions(lexicon: Lexicon, batch: Batch, memory: Memory, places: Sequ
         prompts=Prompts(
             batch.tokens_BT[rows, :width],
             start_B,
-            uploaded(aligned_from),
-            uploaded(aligned_count),
+            upload(aligned_places(questions), device),
         ),
         grammars=compile_grammars(plain, lexicon, [q.record for q in questions], choices, device),
     )
+
+
+def aligned_places(questions: Sequence[Question]) -> Tensor:
+    """The memory place that each answer token of each question is about, ``[B, U]``; -1 for none."""
+    places = [places_of(question) for question in questions]
+    table = np.full((len(places), max(1, *map(len, places))), -1, dtype=np.int64)
+    for row, found in enumerate(places):
+        table[row, : len(found)] = found
+    return torch.from_numpy(table)
 
 
 def stages_of(lexicon: Lexicon, questions: Sequence[Question]) -> list[int]:

@@ -26,14 +26,13 @@ from protscribe.transfer import upload
 class Prompts:
     """What is asked, one row each: ``tokens_BP`` with ``start_B`` real columns, and where dense answers are aligned.
 
-    ``aligned_from_B`` is the memory place of the residue that the first answer token is about (-1: not dense) and
-    ``aligned_count_B`` how many residues follow from there.
+    ``aligned_BU`` is the memory place of the residue that each answer token is about, -1 behind the last one and of answers
+    that are not dense.
     """
 
     tokens_BP: Tensor
     start_B: Tensor
-    aligned_from_B: Tensor
-    aligned_count_B: Tensor
+    aligned_BU: Tensor
 
     def pick(self, rows: Tensor) -> Prompts:
         """The prompts of chosen rows."""
@@ -49,9 +48,9 @@ class Prompts:
 
     def aligned_along(self, step_BT: Tensor) -> Tensor:
         """The memory places aligned with answer tokens ``step_BT`` of every row, -1 for none."""
-        dense_BT = (self.aligned_from_B[:, None] >= 0) & (step_BT >= 0)
-        dense_BT = dense_BT & (step_BT < self.aligned_count_B[:, None])
-        return torch.where(dense_BT, self.aligned_from_B[:, None] + step_BT, -1)
+        last = self.aligned_BU.shape[1] - 1
+        within_BT = (step_BT >= 0) & (step_BT <= last)
+        return self.aligned_BU.gather(1, step_BT.clamp(0, last)).masked_fill(~within_BT, -1)
 
     def aligned_at(self, step: int) -> Tensor:
         """The memory place aligned with answer token ``step`` of every row, -1 for none."""
