@@ -33,6 +33,8 @@ KINDS = ("category", "category_set", "category_path")
 
 ARRAYS = ("mean", "whitening", "keys", "asked", "starts", "members")
 NUMBERS = ("known", "share", "sharpness", "size", "held_out", "prompts")
+TOGETHER = 64
+"""Proteins that are compared with all known ones at once."""
 CELLS = ("known proteins", "share of the answer", "sharpness", "chosen on")
 """What :func:`cells` says, as the head of a table."""
 
@@ -143,20 +145,22 @@ class Neighbours:
     def votes(self, states_QF: States, prompts: Sequence[Prompt]) -> Iterator[Floats | None]:
         """Of each protein ``[K]``: the weight of those neighbours of which a symbol is true, 0..1; ``None`` where no known
         protein was asked under its conditions."""
-        similar_QN = self.scale(states_QF) @ self._keys.T
         numbers = {prompt: number for number, prompt in enumerate(self.prompts)}
-        for similar_N, prompt in zip(similar_QN.astype(np.float64), prompts, strict=True):
-            asked_N = self.asked == numbers.get(prompt, -1)
-            if not asked_N.any():
-                yield None
-                continue
-            logs_N = np.where(asked_N, self.sharpness * similar_N, -np.inf)
-            weights_N = np.exp(logs_N - logs_N.max())
-            weights_N /= weights_N.sum()
-            votes_K: Floats = np.bincount(
-                self.members, np.repeat(weights_N, self._counts), minlength=self.size
-            ).astype(np.float64)
-            yield votes_K
+        for first in range(0, len(prompts), TOGETHER):
+            part = prompts[first : first + TOGETHER]
+            similar_QN = self.scale(states_QF[first : first + TOGETHER]) @ self._keys.T
+            for similar_N, prompt in zip(similar_QN.astype(np.float64), part, strict=True):
+                yield self._count(similar_N, self.asked == numbers.get(prompt, -1))
+
+    def _count(self, similar_N: Floats, asked_N: NDArray[np.bool_]) -> Floats | None:
+        """The votes of those known proteins that were asked the same."""
+        if not asked_N.any():
+            return None
+        logs_N = np.where(asked_N, self.sharpness * similar_N, -np.inf)
+        weights_N = np.exp(logs_N - logs_N.max())
+        weights_N /= weights_N.sum()
+        votes_K = np.bincount(self.members, np.repeat(weights_N, self._counts), minlength=self.size)
+        return votes_K.astype(np.float64)
 
     def mixed(self, evidence: Evidence, votes_K: Floats | None) -> Evidence:
         """The decoder's evidence and the votes, in their shares; greedy strings, and what nobody votes on, as they are."""

@@ -121,14 +121,16 @@ def add_neighbours(
     rejected: list[Failure] = []
     voting = read_rows(predictor, sources, known, root, rejected)
     held = read_rows(predictor, sources, split, root, rejected)
-    alone = _without(predictor, {source.task for source in sources})
-    fitted = {}
-    for name, rows in voting.items():
+    for name in voting:
         if name not in held:
             raise TaskError("task.no_data", f"task {name!r} has no usable row in split {split!r}")
-        fitted[name] = fit_neighbours(
+    alone = _without(predictor, {source.task for source in sources})
+    fitted = {
+        name: fit_neighbours(
             alone, predictor.tasks[name], _drawn(rows, most_known, seed), _drawn(held[name], most, seed)
         )
+        for name, rows in voting.items()
+    }
     near = {name: fit.neighbours for name, fit in fitted.items() if fit.neighbours is not None}
     near = {**{name: one for name, one in predictor.bundle.neighbours.items() if name not in fitted}, **near}
     together = _with(alone, near)
