@@ -26,6 +26,7 @@ from protscribe.data.mixture import Entry, Mixture
 from protscribe.data.source import Source
 from protscribe.errors import ConfigError, Preempted, TaskError
 from protscribe.evaluation import change
+from protscribe.evaluation.confidence.neighbours import add_neighbours
 from protscribe.inspection import describe_bundle
 from protscribe.nn.decoder import Decoder
 from protscribe.predictor import Predictor
@@ -472,3 +473,23 @@ def test_a_growing_run_resumes_to_the_same_bytes_and_nothing_else(home: Path) ->
     resumed = run("halved", resume="last")
     first, second = ((one.bundle / "model.safetensors").read_bytes() for one in (whole, resumed))
     assert first == second
+
+
+# Neighbours ---------------------------------------------------------------------------------------------------------------
+
+
+def test_neighbours_stay_where_answers_stay_and_only_there(home: Path) -> None:
+    source = dataclasses.replace(
+        write_table(home, "where", rows=40), splits={"train": ("train",), "validation": ("test",)}
+    )
+    voting = add_neighbours(
+        str(home / "old" / "bundle"), [source], home / "voting" / "bundle", root=home, device="cpu"
+    )
+    assert voting.fitted["where"].neighbours is not None
+    before = told(home / "voting" / "bundle", ("where",))
+    more = grown(home, ("fold",), "voting_grown", of="voting", grow="symbols", encoder=None, decoder=None)
+    assert set(load_bundle(more.bundle).neighbours) == {"where"}
+    assert told(more.bundle, ("where",)) == before
+    # All weights are trained on: states of known proteins are others now.
+    on = grown(home, ("where",), "voting_on", of="voting")
+    assert load_bundle(on.bundle).neighbours == {}
