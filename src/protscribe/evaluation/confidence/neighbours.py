@@ -17,7 +17,7 @@ from protscribe.codecs.protocol import Evidence, First, Floats, Inclusion, Reado
 from protscribe.data.examples import Example
 from protscribe.data.source import Source, Split
 from protscribe.errors import ConfigError, TaskError
-from protscribe.evaluation.confidence.trust import fit_trust, read_rows
+from protscribe.evaluation.confidence.trust import drawn, fit_trust, read_rows
 from protscribe.evaluation.rivals.majority import domain_texts, written
 from protscribe.predictor import Predictor
 from protscribe.records import Failure, ProteinRecord
@@ -127,7 +127,7 @@ def add_neighbours(
     alone = _without(predictor, {source.task for source in sources})
     fitted = {
         name: fit_neighbours(
-            alone, predictor.tasks[name], _drawn(rows, most_known, seed), _drawn(held[name], most, seed)
+            alone, predictor.tasks[name], drawn(rows, most_known, seed), drawn(held[name], most, seed)
         )
         for name, rows in voting.items()
     }
@@ -249,10 +249,3 @@ def _without(predictor: Predictor, tasks: set[str]) -> Predictor:
 def _with(predictor: Predictor, neighbours: Mapping[str, Neighbours]) -> Predictor:
     bundle = replace(predictor.bundle, neighbours=neighbours)
     return Predictor(bundle, predictor.device, predictor.asking)
-
-
-def _drawn(examples: Sequence[Example], most: int, seed: int) -> list[Example]:
-    if len(examples) <= most:
-        return list(examples)
-    places = np.random.default_rng([seed, 23]).choice(len(examples), most, replace=False)
-    return [examples[place] for place in sorted(places)]

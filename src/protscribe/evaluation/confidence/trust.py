@@ -105,7 +105,7 @@ def fit_trust(
     readouts: dict[str, Readout] = {}
     for name, examples in examples_by_task.items():
         task = predictor.tasks[name]
-        kept = _drawn(list(examples), most, seed)
+        kept = drawn(list(examples), most, seed)
         if not kept:
             continue
         if family_of(task) is not None:
@@ -148,7 +148,8 @@ def keeps_order(task: Task) -> bool:
     return codec.kind != "number" and not (chosen and len(labels) > 2)
 
 
-def _drawn(examples: list[Example], most: int, seed: int) -> list[Example]:
+def drawn(examples: list[Example], most: int, seed: int) -> list[Example]:
+    """At most ``most`` of the examples, in their order."""
     if len(examples) <= most:
         return examples
     places = np.random.default_rng([seed, 17]).choice(len(examples), most, replace=False)
@@ -342,7 +343,7 @@ def _judged(
         task, known = asker.tasks[name], trust.get(name, Trust())
         if known.calibration is None or not has_events(task):
             continue
-        kept = _drawn(list(examples), most, seed)
+        kept = drawn(list(examples), most, seed)
         raw = asker.raw([example.record for example in kept], name)
         before[name] = calibration_scores(task, kept, raw)
         after[name] = calibration_scores(task, kept, calibrated_crosswise(task, kept, raw, seed))
