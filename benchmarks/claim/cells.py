@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,10 +85,15 @@ def told_of(resampled: Resampled, sign: str = "") -> str:
     return f"{resampled.value:{sign}.3f} [{lower:{sign}.3f}, {upper:{sign}.3f}]"
 
 
-def heads_of(rows: Sequence[dict[str, Any]], count: int) -> dict[str, Resampled]:
-    """The heads of a question, each over its first ``count`` seeds."""
-    of = {method: [row for row in rows if row["method"] == method] for method in HEADS}
-    return {method: mean(found[:count]) for method, found in of.items() if found}
+def heads_of(rows: Sequence[dict[str, Any]], seeds: Collection[int]) -> dict[str, Resampled]:
+    """The heads of a question over the same seeds; those that are fitted once, as they are."""
+    heads = {}
+    for method in HEADS:
+        found = [row for row in rows if row["method"] == method]
+        same = [row for row in found if row["seed"] in seeds]
+        if same or found:
+            heads[method] = mean(same or found)
+    return heads
 
 
 def above_the_best(ours: Resampled, heads: Mapping[str, Resampled], higher: bool) -> Resampled:
@@ -108,10 +113,13 @@ def table(cells: Cells) -> tuple[list[str], dict[str, Any]]:
         of = {method: [row for row in rows if row["method"] == method] for method in METHODS}
         if not of["protscribe"]:
             continue
-        count = min(len(of["protscribe"]), len(of["dedicated"]) or 99)
-        metric, ours = of["protscribe"][0]["metric"], mean(of["protscribe"][:count])
+        seeds = {row["seed"] for row in of["protscribe"]}
+        if of["dedicated"]:
+            seeds &= {row["seed"] for row in of["dedicated"]}
+        metric, count = of["protscribe"][0]["metric"], len(seeds)
+        ours = mean([row for row in of["protscribe"] if row["seed"] in seeds])
         higher = METRICS[metric].higher
-        heads = heads_of(rows, count)
+        heads = heads_of(rows, seeds)
         cell = ""
         if heads:
             gain = above_the_best(ours, heads, higher)
@@ -170,7 +178,7 @@ def ways_table(cells: Cells) -> list[str]:
             mine, plain = mean(found), mean([shipped[row["seed"]] for row in found])
             higher = METRICS[found[0]["metric"]].higher
             gain = mine.above(plain) if higher else plain.above(mine)
-            beside = above_the_best(mine, heads_of(rows, len(found)), higher)
+            beside = above_the_best(mine, heads_of(rows, {row["seed"] for row in found}), higher)
             checked = [row["validation"] for row in found]
             validation = "" if None in checked else f"{statistics.mean(checked):.3f}"
             cells_of = [question, text, str(len(found)), validation, told_of(mine), told_of(gain, "+")]

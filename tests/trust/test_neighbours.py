@@ -256,6 +256,8 @@ def test_bundles_without_any_have_no_such_file(bundle, tmp_path):
         (lambda told: told["place"].update(share=2), "share"),
         (lambda told: told["place"].update(size=7), "do not fit its answers"),
         (lambda told: told["place"].update(known=3), "not 3"),
+        (lambda told: told["place"].update(size=3.0), "whole numbers"),
+        (lambda told: told["place"].update(held_out=None), "whole numbers"),
         (lambda told: told["place"].update(more=1), "have no 'more'"),
         (lambda told: told["place"].pop("share"), "to have known, share"),
         (lambda told: told.update(nothing=told.pop("place")), "missing or unknown"),

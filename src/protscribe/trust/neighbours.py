@@ -3,8 +3,8 @@
 A decoder learns a class from many proteins; of a class that has two, such as most EC numbers, it learns next to nothing, while
 a protein that resembles one of the two is easily named. Votes are those of a language model's nearest neighbours (Khandelwal
 and others 2020, ICLR), the comparison is that of annotation transfer by embeddings (Littmann and others 2021, Sci Rep), and
-mean states are whitened before they are compared (Su and others 2021, arXiv 2103.15316): what tells families apart lies in
-directions in which states vary little.
+mean states are whitened before they are compared (Su and others 2021, arXiv 2103.15316): what tells families apart
+seems to lie in directions in which states vary little.
 
 Shape legend: Q asked proteins, N known ones, F features of a mean state, W whitened features, K symbols of the answer's domain.
 """
@@ -203,8 +203,9 @@ class Neighbours:
                     f"no {odd[0]!r}; {nearest(str(odd[0]), known)}" if odd else f"to have {', '.join(known)}"
                 )
                 raise ValueError(f"neighbours have {told}")
-        if not isinstance(plain["prompts"], (list, tuple)) or isinstance(plain["size"], bool):
-            raise TypeError("prompts of neighbours must be a list, and their size a number")
+        counts = [plain[name] for name in ("known", "size", "held_out")]
+        if not isinstance(plain["prompts"], (list, tuple)) or any(type(count) is not int for count in counts):
+            raise TypeError("prompts of neighbours must be a list, and their counts whole numbers")
         if plain["known"] != len(arrays["keys"]):
             raise ValueError(f"there are {len(arrays['keys'])} neighbours, not {plain['known']}")
         return cls(

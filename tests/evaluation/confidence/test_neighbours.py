@@ -146,6 +146,11 @@ def test_what_cannot_vote_is_told(tmp_path, bundle):
     assert caught.value.code == "task.neighbours"
     with pytest.raises(TaskError, match="pairs or molecules"):
         add_neighbours(str(bundle), [replace(source, task="bind")], device="cpu")
+    with pytest.raises(ConfigError, match="vote on itself"):
+        add_neighbours(str(bundle), [source], device="cpu", known="validation")
+    few = table(tmp_path / "held.csv", "enzyme", {"validation": 9})
+    with pytest.raises(TaskError, match="'enzyme' has no usable row in split 'train'"):
+        add_neighbours(str(bundle), [source, few], device="cpu")
     with pytest.raises(ConfigError, match="at least 2"):
         add_neighbours(str(bundle), [source], device="cpu", most=1)
     with pytest.raises(TaskError, match="no usable row in split 'validation'"):

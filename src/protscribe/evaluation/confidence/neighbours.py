@@ -105,7 +105,8 @@ def add_neighbours(
     most_known, most: rows that vote and are held out, a task; drawn with ``seed`` where there are more.
     root: where relative paths of sources begin. dtype: of the new bundle's weights, ``None``: as the old one's.
 
-    Raises :class:`~protscribe.errors.TaskError` ``task.neighbours`` for a task on which none can vote, ``task.no_data`` where
+    Raises :class:`~protscribe.errors.ConfigError` ``config.value`` for equal splits or too few rows,
+    :class:`~protscribe.errors.TaskError` ``task.neighbours`` for a task on which none can vote, ``task.no_data`` where
     rows are missing, ``task.unknown``, and what loading, reading and saving raise.
     """
     from protscribe.checkpoint import rewrite_bundle
@@ -113,6 +114,10 @@ def add_neighbours(
     for name, value in (("most_known", most_known), ("most", most)):
         if value < 2:
             raise ConfigError("config.value", f"{name} must be at least 2 rows, got {value}")
+    if known == split:
+        raise ConfigError(
+            "config.value", f"known and split are both {split!r}: a protein would vote on itself"
+        )
     predictor = bundle if isinstance(bundle, Predictor) else Predictor.load(bundle, device)
     if output is not None and isinstance(bundle, Predictor):
         raise ConfigError("config.value", "to write a new bundle, name the old one: a folder or a Hub name")
@@ -121,9 +126,10 @@ def add_neighbours(
     rejected: list[Failure] = []
     voting = read_rows(predictor, sources, known, root, rejected)
     held = read_rows(predictor, sources, split, root, rejected)
-    for name in voting:
-        if name not in held:
-            raise TaskError("task.no_data", f"task {name!r} has no usable row in split {split!r}")
+    for name in dict.fromkeys(source.task for source in sources):
+        for rows, wanted in ((voting, known), (held, split)):
+            if name not in rows:
+                raise TaskError("task.no_data", f"task {name!r} has no usable row in split {wanted!r}")
     alone = _without(predictor, {source.task for source in sources})
     fitted = {
         name: fit_neighbours(
