@@ -17,7 +17,7 @@ from protscribe.codecs.protocol import Evidence, First, Floats, Inclusion, Reado
 from protscribe.data.examples import Example
 from protscribe.data.source import Source, Split
 from protscribe.errors import ConfigError, TaskError
-from protscribe.evaluation.confidence.trust import drawn, fit_trust, read_rows
+from protscribe.evaluation.confidence.trust import drawn, fit_trust, predictor_of, read_rows
 from protscribe.evaluation.rivals.majority import domain_texts, written
 from protscribe.predictor import Predictor
 from protscribe.records import Failure, ProteinRecord
@@ -118,9 +118,7 @@ def add_neighbours(
         raise ConfigError(
             "config.value", f"known and split are both {split!r}: a protein would vote on itself"
         )
-    predictor = bundle if isinstance(bundle, Predictor) else Predictor.load(bundle, device)
-    if output is not None and isinstance(bundle, Predictor):
-        raise ConfigError("config.value", "to write a new bundle, name the old one: a folder or a Hub name")
+    predictor = predictor_of(bundle, output, device)
     for source in sources:
         check_votes(predictor.tasks[source.task])
     rejected: list[Failure] = []

@@ -267,9 +267,7 @@ def calibrate_bundle(
 
     if most < 2:
         raise ConfigError("config.value", f"most must be at least 2 rows, got {most}")
-    predictor = bundle if isinstance(bundle, Predictor) else Predictor.load(bundle, device)
-    if output is not None and isinstance(bundle, Predictor):
-        raise ConfigError("config.value", "to write a new bundle, name the old one: a folder or a Hub name")
+    predictor = predictor_of(bundle, output, device)
     rejected: list[Failure] = []
     rows = read_rows(predictor, sources, split, root, rejected)
     asker = Remembered(predictor)
@@ -296,6 +294,15 @@ def calibrate_bundle(
         )
     counts = {name: len(examples) for name, examples in rows.items()}
     return CalibrationResult(folder, trust, {**before, **readouts}, counts, tuple(rejected), old, new)
+
+
+def predictor_of(bundle: Any, output: str | Path | None, device: str) -> Predictor:
+    """The predictor of what is named, or what is given, as long as no new bundle is to be written from it."""
+    if not isinstance(bundle, Predictor):
+        return Predictor.load(bundle, device)
+    if output is not None:
+        raise ConfigError("config.value", "to write a new bundle, name the old one: a folder or a Hub name")
+    return bundle
 
 
 def carried(readout: Readout, before: Trust, after: Trust) -> Readout:
