@@ -58,7 +58,7 @@ class Voices:
         records = [rows[place].record for place in kept]
         leaves = self._leaves()
         states_QD, states_ND = (
-            old.pooled(part, self.task.name) for part in (records, [e.record for e in known])
+            old.compared(part, self.task.name) for part in (records, [e.record for e in known])
         )
         texts = [written(self.task.codec, example) for example in known]
         truth_NK = np.array([[name in text for name in self.names] for text in texts], dtype=float)

@@ -100,7 +100,7 @@ RULES = {
     "checkpoint.hub": Rule("errors checkpoint", "huggingface_hub"),
     # What uses a model.
     "refusals": Rule("errors records task"),
-    "voting": Rule(f"{MODEL} generation transfer"),
+    "voting": Rule(f"{MODEL} generation transfer", "numpy torch"),
     "inquiry": Rule(f"{MODEL} voting deadline generation planning refusals transfer", "numpy torch"),
     "explanation": Rule(f"{MODEL} generation inquiry planning", "numpy torch"),
     "shortlist": Rule(f"{MODEL} generation inquiry planning prefix alternatives predictions"),

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.claim.question import Answers, Question
 from benchmarks.claim.questions import QUESTIONS
-from benchmarks.claim.ways import FREE, JOINT, NEAR, WAYS
+from benchmarks.claim.ways import FREE, JOINT, NEAR, VOTES, WAYS
 from protscribe.evaluation.metrics import METRICS, Resampled, collect, evaluate_task, metrics_of, resample
 from protscribe.evaluation.truths import is_written
 
@@ -85,10 +85,12 @@ def told_of(resampled: Resampled, sign: str = "") -> str:
     return f"{resampled.value:{sign}.3f} [{lower:{sign}.3f}, {upper:{sign}.3f}]"
 
 
-def heads_of(rows: Sequence[dict[str, Any]], seeds: Collection[int]) -> dict[str, Resampled]:
+def heads_of(
+    rows: Sequence[dict[str, Any]], seeds: Collection[int], methods: Sequence[str] = HEADS
+) -> dict[str, Resampled]:
     """The heads of a question over the same seeds; those that are fitted once, as they are."""
     heads = {}
-    for method in HEADS:
+    for method in methods:
         found = [row for row in rows if row["method"] == method]
         same = [row for row in found if row["seed"] in seeds]
         if same or found:
@@ -151,6 +153,37 @@ def short_table(lines: Sequence[str]) -> list[str]:
     return short
 
 
+def votes_table(cells: Cells) -> list[str]:
+    """Protscribe and the heads, each with the votes of training proteins or residues, on the seeds that all have. The best head
+    is the best of all, with votes or without."""
+    voted = [f"{method}/{VOTES}" for method in HEADS]
+    lines = [
+        "| question | metric | seeds | Protscribe alone | Protscribe with votes | "
+        + " | ".join(f"{METHODS[method]} with votes" for method in HEADS)
+        + " | votes give Protscribe | above the best head, with votes or without |",
+        "|" + "---|" * (7 + len(HEADS)),
+    ]
+    for question in QUESTIONS:
+        rows = [row for row in cells.rows if row["question"] == question]
+        near, plain, heard = (
+            {row["seed"]: row for row in rows if row["method"] == method}
+            for method in (NEAR, "protscribe", voted[0])
+        )
+        seeds = sorted(near.keys() & plain.keys() & heard.keys())
+        heads = heads_of(rows, seeds, (*HEADS, *voted))
+        if not seeds or not set(voted) <= heads.keys():
+            continue
+        ours, alone = (mean([found[seed] for seed in seeds]) for found in (near, plain))
+        metric = near[seeds[0]]["metric"]
+        higher = METRICS[metric].higher
+        gain = ours.above(alone) if higher else alone.above(ours)
+        cells_of = [question, metric, str(len(seeds)), told_of(alone), f"**{told_of(ours)}**"]
+        cells_of += [told_of(heads[method]) for method in voted]
+        cells_of += [told_of(gain, "+"), told_of(above_the_best(ours, heads, higher), "+")]
+        lines.append("| " + " | ".join(cells_of) + " |")
+    return lines
+
+
 def ways_table(cells: Cells) -> list[str]:
     """What else was tried: each way beside the decoder as shipped, on the same seeds, and beside the best head."""
     lines = [
@@ -159,7 +192,7 @@ def ways_table(cells: Cells) -> list[str]:
     ]
     told = {name: way.told for name, way in WAYS.items()} | {
         FREE: "greedy string without a grammar",
-        NEAR: "training proteins vote beside the decoder",
+        NEAR: "training proteins or residues vote beside the decoder",
         **{name: way.told for name, way in JOINT.items()},
     }
     # EC numbers were read from drawn answers, and segments shipped as pointers, when these were tried.

@@ -248,6 +248,10 @@ class HeadTraining:
             codec.canonical(residues, record), float(chances_LK.max(1).mean()), "mean over residues"
         )
 
+    def said(self, records: Sequence[ProteinRecord]) -> list[Any]:
+        """:meth:`evidence` of proteins whose answers are not known."""
+        return self.evidence([Example(record, None) for record in records])
+
     def choose(self, validation: Sequence[Example]) -> Readout:
         """The threshold that is best on validation rows, where there is one to choose."""
         if self.kind in ("number", "segments"):

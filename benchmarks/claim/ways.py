@@ -120,14 +120,21 @@ WAYS = {
     "positions": Way("position tokens in place of pointers", ("data.positions=tokens",), written="pointers"),
     "unaligned": Way("columns are not told their residue", patch=unaligned),
     "no_convolutions": Way("the decoder reads the frozen states themselves", ("encoder.layers=0",)),
+    "averaged": Way(
+        "weights averaged over the last fifty steps or so",
+        (
+            "+callbacks.average._target_=lightning.pytorch.callbacks.EMAWeightAveraging",
+            "+callbacks.average.decay=0.98",
+        ),
+    ),
     "drawn": Way("paths read from drawn answers alone", patch=drawn),
     "told": Way("every column is told the prompt", ("decoder.prompt_everywhere=true",)),
     "unhidden": Way("no prefix is hidden in training", patch=unhidden),
 }
 
-FREE, NEAR = "free", "neighbours_vote"
+FREE, NEAR, VOTES = "free", "neighbours_vote", "votes"
 """The ways that train nothing, of the models that are there: greedy strings without a grammar, and votes of training proteins
-beside the decoder (``docs/decisions/0021``)."""
+beside the decoder (``docs/decisions/0021``); the last is what a head is called that has such votes."""
 JOINT = {
     "joint": Way("one model of nine questions"),
     "joint_told": Way(

@@ -25,7 +25,6 @@ from protscribe.data.batch import Batch
 from protscribe.data.collate import Question
 from protscribe.data.lengths import apply_length_policy
 from protscribe.errors import ConfigError, TaskError, Where, nearest
-from protscribe.generation.ahead import Encoded
 from protscribe.generation.group import stages_of
 from protscribe.inquiry import Answer, Asked, Inquiry
 from protscribe.nn.attending import attention_weights
@@ -123,14 +122,9 @@ class _Hiding(Inquiry):
 
     whole: ProteinRecord | None = None
 
-    def _encode(self, asked: list[Asked]) -> Encoded:
-        encoded = super()._encode(asked)
+    def _meant(self, questions: tuple[Question, ...]) -> tuple[Question, ...]:
         assert self.whole is not None
-        questions = tuple(
-            question._replace(record=question.task.arrange(self.whole))
-            for question in encoded.batch.questions
-        )
-        return encoded._replace(batch=replace(encoded.batch, questions=questions))
+        return tuple(question._replace(record=question.task.arrange(self.whole)) for question in questions)
 
     def _read(self, asked: Asked, answered: Answer) -> Prediction | Refused:
         assert self.whole is not None

@@ -35,7 +35,7 @@ from protscribe.transfer import read_back
 from protscribe.trust import Trust
 from protscribe.trust.conformal import check_coverage, guarantee
 from protscribe.trust.neighbours import Neighbours, States
-from protscribe.voting import hear
+from protscribe.voting import hear, split_rows, states_of
 
 Outcome = Prediction | Refused | Failure
 TasksOf = Callable[[ProteinRecord], Sequence[str] | None]
@@ -167,21 +167,23 @@ class Inquiry:
             found[place] = answered._replace(evidence=trust.calibrated(answered.evidence))
         return [found[place] for place in range(len(records))]
 
-    def pooled(self, records: Sequence[ProteinRecord], task: Task) -> States:
-        """The mean encoder state of each record's chain, ``[N, D]``. Raises at a record that cannot be asked."""
+    def compared(self, records: Sequence[ProteinRecord], task: Task) -> States:
+        """What known proteins are compared by, ``[R, F]``: the mean state of each record, or, where it is residues that vote,
+        the states of its candidates, end to end. Raises at a record that cannot be asked."""
         units = [
             Unit(record, [(place, self._question(record, task))]) for place, record in enumerate(records)
         ]
-        found: dict[int, Any] = {}
+        found: dict[int, States] = {}
         for unit_batch in plan(units, self.settings.batch_residues):
             questions = [question for unit in unit_batch for question in unit.questions]
             with torch.inference_mode():
                 batch = self.collate([asked.question for _, asked in questions]).to(self.device)
-                means_KD = self.model.pooled(batch, self.model.encode(batch))
-            (states_KD,) = read_back("pooled", means_KD)
-            for (place, _), memory in zip(questions, batch.memory_of, strict=True):
-                found[place] = states_KD[memory]
-        return np.stack([found[place] for place in range(len(records))]).astype(np.float32)
+                _, states_NLF = self.model.encode_to_compare(batch)
+                states_RF = states_of(self.model, batch, states_NLF, {task.name})
+            parts = split_rows(batch.questions, {task.name}, read_back("compared", states_RF)[0])
+            for (place, _), (_, part_UF) in zip(questions, parts, strict=True):
+                found[place] = part_UF
+        return np.concatenate([found[place] for place in range(len(records))]).astype(np.float32)
 
     # From records to questions
 
@@ -298,10 +300,16 @@ class Inquiry:
         questions = [one.question for one in asked]
         questions += [questions[place] for place in self._beside(asked)]
         batch = self.collate(questions).to(self.device)
-        states_NLD = self.model.encode(batch)
-        wanted = any(one.question.task.name in self.neighbours for one in asked)
-        pooled_KD = self.model.pooled(batch, states_NLD) if wanted else None
-        return Encoded(batch, self.model.join(batch, states_NLD), pooled_KD)
+        batch = replace(batch, questions=self._meant(batch.questions))
+        if not any(one.question.task.name in self.neighbours for one in asked):
+            return Encoded(batch, self.model.join(batch, self.model.encode(batch)))
+        states_NLD, states_NLF = self.model.encode_to_compare(batch)
+        compared_RF = states_of(self.model, batch, states_NLF, self.neighbours)
+        return Encoded(batch, self.model.join(batch, states_NLD), compared_RF)
+
+    def _meant(self, questions: tuple[Question, ...]) -> tuple[Question, ...]:
+        """The questions of a batch as their answers are read: about the proteins that the encoder gets."""
+        return questions
 
     def _beside(self, asked: list[Asked]) -> list[int]:
         """The places of greedy answers whose probabilities are asked for beside."""

@@ -352,9 +352,10 @@ class Predictor:
         settings = self._settings(long, way, batch_residues, calibrated=calibrated)
         return self._inquiry(settings).evidence(records, self.tasks[task])
 
-    def pooled(self, records: Sequence[ProteinRecord], task: str, long: LengthPolicy = "window") -> States:
-        """The mean encoder state of each record of a task of one chain, ``[N, D]``: what neighbours are found by."""
-        return self._inquiry(self._settings(long, None)).pooled(records, self.tasks[task])
+    def compared(self, records: Sequence[ProteinRecord], task: str, long: LengthPolicy = "window") -> States:
+        """What neighbours are found by, of records of a task of one chain: the mean encoder state of each, ``[N, F]``, or of a
+        set of residues the states of its candidates, end to end. Of a small encoder on top of a large one F holds both."""
+        return self._inquiry(self._settings(long, None)).compared(records, self.tasks[task])
 
     def _outcomes(
         self,

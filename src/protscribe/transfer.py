@@ -19,7 +19,7 @@ from torch import Tensor
 POINTS = {
     "finished": "which rows of a search have ended; once in a number of steps",
     "decoded": "tokens, lengths and probabilities of decoded answers, hazards along them; once a search",
-    "pooled": "mean states of proteins whose neighbours vote; once a batch",
+    "compared": "states of proteins and residues whose neighbours vote; once a batch",
     "first": "the distribution of the first token; once a group",
     "marginals": "the distribution of every token of dense answers; once a group",
     "digits": "the bins of number trees; once a group",

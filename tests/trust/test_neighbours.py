@@ -18,7 +18,7 @@ from tests.small import TASKS, make_bundle
 
 CHAINS = ["MKTAYISSYTAK", "MSTACDEFGHIKLMNPQ", "GGSTYYSTPLKE", "PLKMNACDWWVV"]
 VOTED = ("place", "grows", "enzyme", "activities", "allele")
-SIZES = {"place": 3, "grows": 2, "enzyme": 7, "activities": 4, "allele": 2}
+SIZES = {"place": 3, "grows": 2, "enzyme": 7, "activities": 4, "allele": 2, "sites": 1}
 FEATURES = 32
 
 
@@ -26,10 +26,12 @@ def made(name="place", share=0.4, seed=0, known=20, prompts=((),), size=None):
     draw = np.random.default_rng(seed)
     states = draw.normal(size=(known, FEATURES)).astype(np.float32)
     scale = Whitening.of(states, 0.01)
-    counts = (
-        np.ones(known, dtype=np.int64) if TASKS[name].codec.kind == "category" else draw.integers(0, 3, known)
-    )
     size = size or SIZES[name]
+    counts = (
+        np.ones(known, dtype=np.int64)
+        if TASKS[name].codec.kind == "category"
+        else draw.integers(0, min(size + 1, 3), known)
+    )
     members = [np.sort(draw.choice(size, count, replace=False)) for count in counts]
     return Neighbours(
         scale,
@@ -60,7 +62,7 @@ def bundle():
 
 @pytest.fixture(scope="module")
 def voting(bundle):
-    return replace(bundle, neighbours={name: of_task(name) for name in VOTED})
+    return replace(bundle, neighbours={name: of_task(name) for name in (*VOTED, "sites")})
 
 
 # Arithmetic ---------------------------------------------------------------------------------------------------------------
@@ -153,7 +155,7 @@ def test_what_cannot_be_is_refused(wrong):
 
 
 def test_which_tasks_have_voters():
-    assert {name for name, task in TASKS.items() if can_vote(task)} == set(VOTED)
+    assert {name for name, task in TASKS.items() if can_vote(task)} == {*VOTED, "sites"}
 
 
 # Predictors -----------------------------------------------------------------------------------------------------------------
@@ -174,7 +176,7 @@ def asked(predictor, name, **options):
 def test_predictions_are_mixed_by_their_shares(bundle, voting, name):
     plain, mixed = asked(Predictor(bundle, "cpu"), name), asked(Predictor(voting, "cpu"), name)
     near, task = voting.neighbours[name], TASKS[name]
-    states = Predictor(bundle, "cpu").pooled([one.record for one in plain], name)
+    states = Predictor(bundle, "cpu").compared([one.record for one in plain], name)
     for before, after, state in zip(plain, mixed, states, strict=True):
         votes = slow_votes(near, state, prompt_of(task, before.record))
         wanted = 0.6 * np.array([*before.probabilities.values()]) + 0.4 * votes
@@ -192,6 +194,7 @@ def test_what_others_ask_changes_nothing(voting):
         alone = predictor.predict(found.record.sequence, found.task)
         if found.task == "sites":
             assert alone.value == found.value
+            np.testing.assert_allclose(alone.probabilities, found.probabilities, atol=1e-5)
         else:
             np.testing.assert_allclose(
                 [*alone.probabilities.values()], [*found.probabilities.values()], atol=1e-5

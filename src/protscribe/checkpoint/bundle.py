@@ -188,8 +188,7 @@ def load_bundle(
         trust = _trust(manifest.get("trust", {}), tasks)
     model = _read_model(folder, manifest, lexicon)
     with _understood("checkpoint.tensors", folder / NEIGHBOURS):
-        width: Any = model.encoder.width
-        near = read_neighbours(folder, manifest.get("neighbours", {}), tasks, width)
+        near = read_neighbours(folder, manifest.get("neighbours", {}), tasks, model.encoder)
     return Bundle(model.to(place).eval(), lexicon, tasks, readouts, manifest, trust, near)
 
 

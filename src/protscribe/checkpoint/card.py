@@ -123,8 +123,8 @@ def _neighbours(voting: Mapping[str, Mapping[str, Any]]) -> str:
     if not voting:
         return ""
     text = (
-        "Of these tasks known proteins vote beside the decoder, weighed by how near their mean encoder states are. Their "
-        "states and answers are part of this bundle, their sequences are not.\n\n"
+        "Of these tasks known proteins, or candidate residues of them, vote beside the decoder, weighed by how near their "
+        "encoder states are. Their states and answers are part of this bundle, their sequences are not.\n\n"
     )
     rows = ((name, *near.cells(plain)) for name, plain in voting.items())
     return f"## Neighbours\n\n{text}{_table(('task', *near.CELLS), rows)}"

@@ -14,7 +14,7 @@ from protscribe.checkpoint.weights import check_header
 from protscribe.errors import CheckpointError, Where, nearest
 from protscribe.records import ProteinRecord
 from protscribe.task import Task
-from protscribe.trust.neighbours import ARRAYS, Neighbours, can_vote
+from protscribe.trust.neighbours import ARRAYS, Neighbours, can_vote, of_residues
 
 
 def write_neighbours(path: Path, neighbours: Mapping[str, Neighbours]) -> None:
@@ -29,9 +29,9 @@ def write_neighbours(path: Path, neighbours: Mapping[str, Neighbours]) -> None:
 
 
 def read_neighbours(
-    folder: Path, told: Mapping[str, Any], tasks: Mapping[str, Task], width: int
+    folder: Path, told: Mapping[str, Any], tasks: Mapping[str, Task], encoder: Any
 ) -> dict[str, Neighbours]:
-    """The neighbours by task of a folder whose manifest says ``told`` of them. ``width`` is that of the encoder's states.
+    """The neighbours by task of a folder whose manifest says ``told`` of them, and whose states are those of ``encoder``.
 
     Raises ``ValueError`` or ``TypeError`` for neighbours that do not fit the tasks or the encoder, and
     :class:`~protscribe.errors.CheckpointError` ``checkpoint.corrupt`` or ``checkpoint.too_large`` for a file that cannot be
@@ -62,15 +62,21 @@ def read_neighbours(
         near = Neighbours.from_parts(plain, {array: arrays[f"{name}/{array}"] for array in ARRAYS})
         if not can_vote(tasks[name]) or near.size != symbols_of(tasks[name]):
             raise ValueError(f"neighbours of task {name!r} do not fit its answers")
-        if len(near.scale.mean) != width:
+        # Those of bundles from before docs/decisions/0023 have no states of the base.
+        widths = dict.fromkeys((getattr(encoder, "compared_width", encoder.width), encoder.width))
+        if len(near.scale.mean) not in widths:
             raise ValueError(
-                f"neighbours of task {name!r} have states of {len(near.scale.mean)} numbers, the encoder's have {width}"
+                f"neighbours of task {name!r} have states of {len(near.scale.mean)} numbers, the encoder's have "
+                f"{' or '.join(map(str, widths))}"
             )
         found[name] = near
     return found
 
 
 def symbols_of(task: Task) -> int:
-    """How many symbols the domain of a task's answers has; the same for all proteins where neighbours can vote."""
+    """How many symbols neighbours can vote for: those of the domain of the task's answers, which is the same for all proteins;
+    of residues one, being a site."""
+    if of_residues(task):
+        return 1
     grammar: Any = task.codec.grammar(ProteinRecord("", ("M",)))
     return len(grammar.domain.tokens())

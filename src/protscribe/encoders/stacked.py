@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from protscribe.alphabet import PAD_RESIDUE
@@ -69,6 +70,17 @@ class StackedEncoder(nn.Module):
     def forward(self, residues_NL: Tensor, mask_NL: Tensor) -> Tensor:
         """See :class:`~protscribe.encoders.protocol.Encoder`."""
         return self.upper(self.base(residues_NL, mask_NL), residues_NL, mask_NL)
+
+    @property
+    def compared_width(self) -> int:
+        """E + D, the width of :meth:`with_base`."""
+        return int(self.base.width) + self.width
+
+    def with_base(self, residues_NL: Tensor, mask_NL: Tensor) -> Tensor:
+        """The base's states and, as the last D of them, those of :meth:`forward`: ``[N, L, E + D]``. Known proteins are
+        compared by both."""
+        states_NLE = self.base(residues_NL, mask_NL)
+        return torch.cat([states_NLE, self.upper(states_NLE, residues_NL, mask_NL)], dim=-1)
 
     def upper(self, states_NLE: Tensor, residues_NL: Tensor, mask_NL: Tensor) -> Tensor:
         """States ``[N, L, D]`` from those of the base."""

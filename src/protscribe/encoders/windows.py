@@ -81,6 +81,16 @@ class Windowed(nn.Module):
         return encode_windows(self.encoder, residues_NL, mask_NL, self.window, self.overlap)
 
     @property
+    def compared_width(self) -> int:
+        """As of :class:`~protscribe.encoders.stacked.StackedEncoder`; of other encoders their own width."""
+        return int(getattr(self.encoder, "compared_width", self.width))
+
+    def with_base(self, residues_NL: Tensor, mask_NL: Tensor) -> Tensor:
+        """As of :class:`~protscribe.encoders.stacked.StackedEncoder`; of other encoders what :meth:`forward` gives."""
+        read = getattr(self.encoder, "with_base", self.encoder)
+        return encode_windows(read, residues_NL, mask_NL, self.window, self.overlap)
+
+    @property
     def below_module(self) -> nn.Module:
         """As of :class:`~protscribe.encoders.adaptation.Adapted`."""
         fixed: nn.Module = self.encoder.below_module

@@ -19,11 +19,12 @@ Item = TypeVar("Item")
 
 
 class Encoded(NamedTuple):
-    """A batch, its memories, and, where they are wanted, the mean states of their proteins ``[K, D]``."""
+    """A batch, its memories, and, where they are wanted, the states ``[R, F]`` that known proteins are compared with, see
+    :func:`protscribe.voting.states_of`."""
 
     batch: Batch
     memory: Memory
-    pooled_KD: Tensor | None = None
+    compared_RF: Tensor | None = None
 
 
 Ready = Callable[[], Encoded]
@@ -70,8 +71,8 @@ def _start(item: Item, encode: Callable[[Item], Encoded], stream: torch.cuda.Str
         current.wait_event(arrived)
         found = encoded.pop()
         # Otherwise the side stream could be given this memory again while the current one still reads it.
-        pooled = () if found.pooled_KD is None else (found.pooled_KD,)
-        for tensor in (*_tensors(found.batch), *_tensors(found.memory), *pooled):
+        compared = () if found.compared_RF is None else (found.compared_RF,)
+        for tensor in (*_tensors(found.batch), *_tensors(found.memory), *compared):
             tensor.record_stream(current)
         return found
 

@@ -5,7 +5,7 @@ Shape legend: see ``protscribe.data.batch`` and ``protscribe.nn.decoder``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -63,25 +63,38 @@ class Scribe(nn.Module):
 
     def encode(self, batch: Batch) -> Tensor:
         """States of the batch's chains; in inference on a CPU some at a time, each lot as wide as its longest."""
-        residues_NL, mask_NL = batch.residues_NL, batch.residue_mask_NL
         if batch.states_NLE is not None:
-            known_NLD: Tensor = self.encoder.above(batch.states_NLE, residues_NL, mask_NL)  # type: ignore[operator]
+            known_NLD: Tensor = self.encoder.above(  # type: ignore[operator]
+                batch.states_NLE, batch.residues_NL, batch.residue_mask_NL
+            )
             return known_NLD
+        return self._read(self.encoder, batch)
+
+    def encode_to_compare(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """What :meth:`encode` gives, and the states ``[N, L, F]`` that known proteins are compared by: of a small encoder on
+        top of a large one those of both, of another its own."""
+        width: int = self.encoder.width  # type: ignore[assignment]
+        states_NLF = self._read(getattr(self.encoder, "with_base", self.encoder), batch)
+        # Laid out as those of :meth:`encode`, so that the same is computed from them.
+        return states_NLF[..., -width:].contiguous(), states_NLF
+
+    @staticmethod
+    def _read(encoder: Callable[[Tensor, Tensor], Tensor], batch: Batch) -> Tensor:
+        residues_NL, mask_NL = batch.residues_NL, batch.residue_mask_NL
         if torch.is_grad_enabled() or residues_NL.device.type != "cpu" or not batch.lengths:
-            states_NLD: Tensor = self.encoder(residues_NL, mask_NL)
-            return states_NLD
+            return encoder(residues_NL, mask_NL)
         parts = []
         for first, stop, columns in lots(batch.lengths, TOGETHER):
-            part = self.encoder(residues_NL[first:stop, :columns], mask_NL[first:stop, :columns])
+            part = encoder(residues_NL[first:stop, :columns], mask_NL[first:stop, :columns])
             # A batch may be padded to a smaller multiple than a lot is.
             parts.append(pad(part, (0, 0, 0, residues_NL.shape[1] - part.shape[1])))
         return torch.cat(parts) if len(parts) > 1 else parts[0]
 
-    def pooled(self, batch: Batch, states_NLD: Tensor) -> Tensor:
-        """The mean state of the first chain of each memory, ``[K, D]`` (float32)."""
+    def pooled(self, batch: Batch, states_NLF: Tensor) -> Tensor:
+        """The mean state of the first chain of each memory, ``[K, F]`` (float32)."""
         mask_NL1 = batch.residue_mask_NL[..., None]
-        means_ND = (states_NLD.float() * mask_NL1).sum(1) / mask_NL1.sum(1).clamp(min=1)
-        return means_ND[batch.source_KM[:, 0].clamp(min=0) // states_NLD.shape[1]]
+        means_NF = (states_NLF.float() * mask_NL1).sum(1) / mask_NL1.sum(1).clamp(min=1)
+        return means_NF[batch.source_KM[:, 0].clamp(min=0) // states_NLF.shape[1]]
 
     def forward(self, batch: Batch, hidden_BT: Tensor | None = None) -> Tensor:
         """Teacher forcing: logits ``[B, T, S]`` (float32) for the token after every column.

@@ -1,12 +1,15 @@
-"""What known proteins say about one that is near them: they vote beside the decoder, in the shares that suit held-out proteins.
+"""What known proteins, or residues of them, say about one that is near: they vote beside the decoder, in the shares that suit
+held-out proteins.
 
 A decoder learns a class from many proteins; of a class that has two, such as most EC numbers, it learns next to nothing, while
 a protein that resembles one of the two is easily named. Votes are those of a language model's nearest neighbours (Khandelwal
 and others 2020, ICLR), the comparison is that of annotation transfer by embeddings (Littmann and others 2021, Sci Rep), and
 mean states are whitened before they are compared (Su and others 2021, arXiv 2103.15316): what tells families apart
-seems to lie in directions in which states vary little.
+seems to lie in directions in which states vary little. Of sites among candidates it is residues that vote on residues, each
+by its own state.
 
-Shape legend: Q asked proteins, N known ones, F features of a mean state, W whitened features, K symbols of the answer's domain.
+Shape legend: Q asked proteins (or residues), N known ones, F features of a state, W whitened features, K symbols of the
+answer's domain (of residues one: being a site).
 """
 
 from __future__ import annotations
@@ -21,7 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protscribe.codecs.protocol import Evidence, First, Floats, Inclusion
+from protscribe.codecs.residues import aligned_indices
 from protscribe.errors import nearest
+from protscribe.records import ProteinRecord
 from protscribe.task import Task
 
 States = NDArray[np.float32]
@@ -35,7 +40,7 @@ ARRAYS = ("mean", "whitening", "keys", "asked", "starts", "members")
 NUMBERS = ("known", "share", "sharpness", "size", "held_out", "prompts")
 TOGETHER = 64
 """Proteins that are compared with all known ones at once."""
-CELLS = ("known proteins", "share of the answer", "sharpness", "chosen on")
+CELLS = ("known proteins or residues", "share of the answer", "sharpness", "chosen on")
 """What :func:`cells` says, as the head of a table."""
 
 
@@ -46,8 +51,20 @@ def cells(plain: Mapping[str, Any]) -> tuple[str, str, str, str]:
 
 
 def can_vote(task: Task) -> bool:
-    """Whether neighbours can vote on a task: on classes, sets and paths of one protein without a molecule."""
-    return task.codec.kind in KINDS and task.chains == 1 and not task.molecule
+    """Whether neighbours can vote on a task: on classes, sets and paths of one protein without a molecule, and on sets of
+    residues whose candidates are certain letters (``STY``), which are few enough to be compared one by one."""
+    answer = task.codec.kind in KINDS or (of_residues(task) and bool(task.codec.candidates))  # type: ignore[attr-defined]
+    return answer and task.chains == 1 and not task.molecule
+
+
+def of_residues(task: Task) -> bool:
+    """Whether it is residues that vote, and are voted on."""
+    return bool(task.codec.kind == "residue_set")
+
+
+def compared_residues(task: Task, record: ProteinRecord) -> Sequence[int]:
+    """The candidates of a set of residues, 0-based."""
+    return aligned_indices(task.codec, record)
 
 
 def prompt_of(task: Task, record: Any) -> Prompt:
@@ -82,13 +99,13 @@ class Whitening:
 
 @dataclass(frozen=True, eq=False)
 class Neighbours:
-    """Known proteins of one task, and how much they are listened to.
+    """Known proteins of one task, or their candidate residues, and how much they are listened to.
 
-    ``keys`` [N, W] are their whitened mean states (float16), ``asked`` [N] says which of ``prompts`` each was asked under, and
-    ``members[starts[i]:starts[i + 1]]`` are the ranks, in the answer's domain of ``size`` symbols, that are true of protein i.
-    A vote weighs ``exp(sharpness * cosine)``, of all known proteins that were asked under the same conditions; ``share``
-    (above 0, at most 1) is that of the votes in the answer's probabilities, and ``held_out`` the number of proteins on which
-    both were chosen.
+    ``keys`` [N, W] are their whitened states (float16; means of proteins), ``asked`` [N] says which of ``prompts`` each was
+    asked under, and ``members[starts[i]:starts[i + 1]]`` are the ranks, in the answer's domain of ``size`` symbols, that are
+    true of protein i (of residues 0, the one symbol there is, for a site). A vote weighs ``exp(sharpness * cosine)``, of all
+    known ones that were asked under the same conditions; ``share`` (above 0, at most 1) is that of the votes in the
+    answer's probabilities, and ``held_out`` the number of proteins or residues on which both were chosen.
     """
 
     scale: Whitening
@@ -143,12 +160,13 @@ class Neighbours:
         return np.diff(self.starts)
 
     def votes(self, states_QF: States, prompts: Sequence[Prompt]) -> Iterator[Floats | None]:
-        """Of each protein ``[K]``: the weight of those neighbours of which a symbol is true, 0..1; ``None`` where no known
-        protein was asked under its conditions."""
+        """Of each protein or residue ``[K]``: the weight of those neighbours of which a symbol is true, 0..1; ``None`` where
+        none that is known was asked under its conditions. Of states wider than the known ones' the last features count."""
         numbers = {prompt: number for number, prompt in enumerate(self.prompts)}
         for first in range(0, len(prompts), TOGETHER):
             part = prompts[first : first + TOGETHER]
-            similar_QN = self.scale(states_QF[first : first + TOGETHER]) @ self._keys.T
+            compared_QF = states_QF[first : first + TOGETHER, -len(self.scale.mean) :]
+            similar_QN = self.scale(compared_QF) @ self._keys.T
             for similar_N, prompt in zip(similar_QN.astype(np.float64), part, strict=True):
                 yield self._count(similar_N, self.asked == numbers.get(prompt, -1))
 

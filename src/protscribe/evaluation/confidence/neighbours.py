@@ -1,6 +1,6 @@
 """Whose neighbours vote, and how much they count: chosen on held-out rows, for the bundle's own probabilities.
 
-Shape legend: N known proteins, Q held-out ones, D features of a mean state, K symbols of the answer's domain.
+Shape legend: N known proteins or residues, Q held-out ones, F features of a state, K symbols of the answer's domain.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from protscribe.codecs.protocol import Evidence, First, Floats, Inclusion, Readout
 from protscribe.data.examples import Example
@@ -23,11 +24,21 @@ from protscribe.predictor import Predictor
 from protscribe.records import Failure, ProteinRecord
 from protscribe.task import Task
 from protscribe.trust import Trust
-from protscribe.trust.neighbours import CELLS, Neighbours, Whitening, can_vote, cells, prompt_of
+from protscribe.trust.neighbours import (
+    CELLS,
+    Neighbours,
+    Prompt,
+    Whitening,
+    can_vote,
+    cells,
+    compared_residues,
+    of_residues,
+    prompt_of,
+)
 
 log = logging.getLogger(__name__)
 
-RIDGES = (0.001, 0.01, 0.1)
+RIDGES = (0.001, 0.01, 0.1, 1.0)
 SHARPNESS = (3.0, 5.0, 7.0, 10.0, 14.0, 20.0, 30.0)
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 """What is tried: see :class:`~protscribe.trust.neighbours.Whitening` and :class:`~protscribe.trust.neighbours.Neighbours`."""
@@ -36,11 +47,14 @@ LEAST = 1e-9
 MOST_KNOWN = 100_000
 """Known proteins of a task that are kept, drawn where there are more."""
 MOST_HELD = 1000
+MOST_RESIDUES, MOST_HELD_RESIDUES = 20_000, 5000
+"""The same of residues, where these are compared: whole proteins, until there are as many."""
 
 
 class Fitted(NamedTuple):
-    """The neighbours of one task (``None`` where held-out rows are answered best without any), and the mean loss of held-out
-    rows without and with them, in nats: of the true class, or of all members."""
+    """The neighbours of one task (``None`` where held-out rows are answered best without any), how many proteins or residues
+    are known and held out, and the mean loss of the latter without and with them, in nats: of the true class, or of all
+    members."""
 
     neighbours: Neighbours | None
     known: int
@@ -86,6 +100,7 @@ def add_neighbours(
     known: Split = "train",
     split: Split = "validation",
     most_known: int = MOST_KNOWN,
+    most_residues: int = MOST_RESIDUES,
     most: int = MOST_HELD,
     seed: int = 0,
     root: str | Path = ".",
@@ -100,9 +115,11 @@ def add_neighbours(
     Parameters
     ----------
     bundle: a bundle's folder, a released one's name or a Hub name, or a loaded Predictor. sources: of labelled rows, of tasks
-        whose answers are classes, sets or paths of one protein. known, split: which rows vote, and which are held out.
+        whose answers are classes, sets or paths of one protein, or sets of residues of which only certain letters can be
+        members. known, split: which rows vote, and which are held out.
     output: the new bundle's folder; ``None`` writes none. The old one stays.
-    most_known, most: rows that vote and are held out, a task; drawn with ``seed`` where there are more.
+    most_known, most: rows that vote and are held out, a task; drawn with ``seed`` where there are more. most_residues: residues
+        that vote, of whole proteins, where it is residues.
     root: where relative paths of sources begin. dtype: of the new bundle's weights, ``None``: as the old one's.
 
     Raises :class:`~protscribe.errors.ConfigError` ``config.value`` for equal splits or too few rows,
@@ -111,7 +128,7 @@ def add_neighbours(
     """
     from protscribe.checkpoint import rewrite_bundle
 
-    for name, value in (("most_known", most_known), ("most", most)):
+    for name, value in (("most_known", most_known), ("most_residues", most_residues), ("most", most)):
         if value < 2:
             raise ConfigError("config.value", f"{name} must be at least 2 rows, got {value}")
     if known == split:
@@ -131,7 +148,10 @@ def add_neighbours(
     alone = _without(predictor, {source.task for source in sources})
     fitted = {
         name: fit_neighbours(
-            alone, predictor.tasks[name], drawn(rows, most_known, seed), drawn(held[name], most, seed)
+            alone,
+            predictor.tasks[name],
+            within(predictor.tasks[name], drawn(rows, most_known, seed), most_residues, seed),
+            within(predictor.tasks[name], drawn(held[name], most, seed), MOST_HELD_RESIDUES, seed),
         )
         for name, rows in voting.items()
     }
@@ -160,80 +180,125 @@ def check_votes(task: Task) -> None:
     if not can_vote(task):
         raise TaskError(
             "task.neighbours",
-            f"task {task.name!r}: neighbours vote on classes, sets and paths of one protein, not on "
-            f"{'pairs or molecules' if task.codec.kind.startswith('category') else task.codec.kind}",
+            f"task {task.name!r}: neighbours vote on classes, sets and paths of one protein and on residues among candidates "
+            f"of certain letters, not on {_said_of(task)}",
         )
+
+
+def _said_of(task: Task) -> str:
+    if task.chains > 1 or task.molecule:
+        return "pairs or molecules"
+    return "sets of any residues" if of_residues(task) else task.codec.kind
+
+
+def within(task: Task, examples: Sequence[Example], most: int, seed: int) -> list[Example]:
+    """Where it is residues that vote: whole proteins, in an order drawn with ``seed``, until their candidates are as many as
+    ``most`` (at least one protein); otherwise all."""
+    if not of_residues(task):
+        return list(examples)
+    order = np.random.default_rng([seed, 23]).permutation(len(examples))
+    ends = np.cumsum([len(compared_residues(task, examples[place].record)) for place in order])
+    kept = order[: max(1, int(np.searchsorted(ends, most, side="right")))]
+    return [examples[place] for place in sorted(kept.tolist())]
 
 
 def fit_neighbours(
     predictor: Predictor, task: Task, known: Sequence[Example], held: Sequence[Example]
 ) -> Fitted:
     """The neighbours with which the predictor, which has none for the task, has the lowest loss on held-out examples."""
-    names = domain_texts(task.codec, _ANY)
     records = [example.record for example in held]
     evidence = predictor.evidence(records, task.name, calibrated=False)
-    chances_QK = np.stack([_chances(one.evidence) for one in evidence])
-    truth_QK = _table(*_members(task, names, held), len(names))
+    chances_QK = np.concatenate([_chances(task, one.evidence) for one in evidence])
+    rows = _rows(task, held)
+    truth_QK = _table(rows)
     one_class = task.codec.kind == "category"
     before, best = _loss(chances_QK, truth_QK, one_class), None
-    states_QD = predictor.pooled(records, task.name)
-    prompts = [prompt_of(task, record) for record in records]
-    for near in _candidates(predictor, task, names, known):
-        votes = near.votes(states_QD, prompts)
+    states_QF = predictor.compared(records, task.name)
+    for near in _candidates(predictor, task, known):
+        votes = near.votes(states_QF, rows.prompts)
         votes_QK = np.stack(
             [own if vote is None else vote for vote, own in zip(votes, chances_QK, strict=True)]
         )
         for share in SHARES:
             loss = _loss((1 - share) * chances_QK + share * votes_QK, truth_QK, one_class)
             if best is None or loss < best[0]:
-                best = loss, replace(near, share=share, held_out=len(held))
+                best = loss, replace(near, share=share, held_out=len(rows.prompts))
     assert best is not None
     after, chosen = best
     if after < before:
-        return Fitted(chosen, len(known), len(held), before, after)
+        return Fitted(chosen, chosen.known, len(rows.prompts), before, after)
     log.info("task %s: held-out proteins are answered best without neighbours", task.name)
-    return Fitted(None, len(known), len(held), before, before)
+    return Fitted(None, chosen.known, len(rows.prompts), before, before)
 
 
 _ANY = ProteinRecord("", ("M",))
 """The domain of such answers is the same for every protein."""
 
 
-def _candidates(
-    predictor: Predictor, task: Task, names: Sequence[str], known: Sequence[Example]
-) -> Iterator[Neighbours]:
-    """The known proteins, compared in all the ways that are tried."""
-    records = [example.record for example in known]
-    states_ND = predictor.pooled(records, task.name)
-    members, starts = _members(task, names, known)
-    prompts = [prompt_of(task, record) for record in records]
-    numbers = {prompt: number for number, prompt in enumerate(dict.fromkeys(prompts))}
-    asked_N = np.array([numbers[prompt] for prompt in prompts], dtype=np.int32)
+class _Rows(NamedTuple):
+    """What is compared of some examples: proteins, or residues end to end. ``members`` are the ranks of what is true of each,
+    end to end, ``starts`` where each one's begin (with the end of the last), and ``size`` is K."""
+
+    prompts: list[Prompt]
+    members: NDArray[np.int32]
+    starts: NDArray[np.int64]
+    size: int
+
+
+def _rows(task: Task, examples: Sequence[Example]) -> _Rows:
+    if of_residues(task):
+        true = [
+            [0] if index + 1 in example.answer else []
+            for example in examples
+            for index in compared_residues(task, example.record)
+        ]
+        prompts = [
+            prompt_of(task, example.record)
+            for example in examples
+            for _ in compared_residues(task, example.record)
+        ]
+        size = 1
+    else:
+        ranks = {name: rank for rank, name in enumerate(domain_texts(task.codec, _ANY))}
+        true = [sorted(ranks[text] for text in written(task.codec, example)) for example in examples]
+        prompts = [prompt_of(task, example.record) for example in examples]
+        size = len(ranks)
+    starts = np.cumsum([0, *map(len, true)], dtype=np.int64)
+    return _Rows(prompts, np.array([rank for row in true for rank in row], dtype=np.int32), starts, size)
+
+
+def _candidates(predictor: Predictor, task: Task, known: Sequence[Example]) -> Iterator[Neighbours]:
+    """The known proteins or residues, compared in all the ways that are tried."""
+    states_NF = predictor.compared([example.record for example in known], task.name)
+    rows = _rows(task, known)
+    numbers = {prompt: number for number, prompt in enumerate(dict.fromkeys(rows.prompts))}
+    asked_N = np.array([numbers[prompt] for prompt in rows.prompts], dtype=np.int32)
     for ridge in RIDGES:
-        scale = Whitening.of(states_ND, ridge)
-        keys = scale(states_ND).astype(np.float16)
+        scale = Whitening.of(states_NF, ridge)
+        keys = scale(states_NF).astype(np.float16)
         for sharpness in SHARPNESS:
             yield Neighbours(
-                scale, keys, asked_N, starts, members, tuple(numbers), len(names), SHARES[0], sharpness
+                scale,
+                keys,
+                asked_N,
+                rows.starts,
+                rows.members,
+                tuple(numbers),
+                rows.size,
+                SHARES[0],
+                sharpness,
             )
 
 
-def _chances(evidence: Evidence) -> Floats:
+def _chances(task: Task, evidence: Evidence) -> Floats:
+    """``[1, K]`` of a protein, ``[U, 1]`` of its candidate residues."""
     assert isinstance(evidence, (First, Inclusion)), "a kind that neighbours can vote on"
-    return evidence.probabilities
+    return evidence.probabilities[:, None] if of_residues(task) else evidence.probabilities[None]
 
 
-def _members(task: Task, names: Sequence[str], examples: Sequence[Example]) -> tuple[Any, Any]:
-    """The ranks of what is true of each example, end to end, and where each begins (with the end of the last)."""
-    ranks = {name: rank for rank, name in enumerate(names)}
-    true = [sorted(ranks[text] for text in written(task.codec, example)) for example in examples]
-    starts = np.cumsum([0, *map(len, true)], dtype=np.int64)
-    return np.array([rank for row in true for rank in row], dtype=np.int32), starts
-
-
-def _table(members: Any, starts: Any, size: int) -> Floats:
-    table_QK = np.zeros((len(starts) - 1, size))
-    table_QK[np.repeat(np.arange(len(starts) - 1), np.diff(starts)), members] = 1
+def _table(rows: _Rows) -> Floats:
+    table_QK = np.zeros((len(rows.prompts), rows.size))
+    table_QK[np.repeat(np.arange(len(rows.prompts)), np.diff(rows.starts)), rows.members] = 1
     return table_QK
 
 
