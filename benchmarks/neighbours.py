@@ -6,7 +6,8 @@
 ``--old`` is a bundle without neighbours and ``--new`` the same one with them. Of each source's test rows whose class, or any
 of whose most specific labels, training has: how many the decoder, the nearest protein by cosine, the nearest by whitened cosine
 and the votes beside the decoder name first; the mean reciprocal rank of the first true one; and the time a protein, medians
-of interleaved repeats at one thread. Test rows choose nothing here.
+of interleaved repeats at one thread. Of sites among candidates, where it is residues that vote, the area under precision and
+recall. Test rows choose nothing here.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.metrics import average_precision_score, log_loss
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -32,7 +34,7 @@ from protscribe.evaluation.rivals.majority import domain_texts, written
 from protscribe.evaluation.truths import parse_truth
 from protscribe.predictor import Predictor
 from protscribe.records import ProteinRecord
-from protscribe.trust.neighbours import Whitening
+from protscribe.trust.neighbours import Whitening, compared_residues, of_residues
 
 REPEATS = 5
 TIMED = 64
@@ -102,6 +104,32 @@ class Voices:
         return told
 
 
+def of_sites(old: Predictor, new: Predictor, source: Any) -> tuple[dict[str, Any], list[ProteinRecord]]:
+    """Of candidate residues of test proteins: the area under precision and recall of the decoder, of the residue nearest
+    by whitened cosine, and of the votes beside the decoder; and the mean loss of the two that give probabilities, in nats."""
+    task = old.tasks[source.task]
+    near = new.bundle.neighbours[task.name]
+    rows = read_source(source, task, "test", on_error="collect", failures=[])
+    records = [example.record for example in rows]
+    truth_R = np.concatenate(
+        [np.isin(np.array(compared_residues(task, e.record)) + 1, e.answer) for e in rows]
+    )
+    nearest_R = (near.scale(old.compared(records, task.name)) @ near.keys.astype(np.float32).T).argmax(1)
+    chances = {
+        name: np.concatenate(
+            [one.evidence.probabilities for one in predictor.evidence(records, task.name, calibrated=False)]
+        )
+        for name, predictor in (("decoder", old), ("votes beside the decoder", new))
+    }
+    said = {**chances, "nearest, whitened": np.diff(near.starts)[nearest_R]}
+    told: dict[str, Any] = {"residues": len(truth_R), "sites": int(truth_R.sum())}
+    for name, said_R in said.items():
+        told[name] = {"average_precision": round(float(average_precision_score(truth_R, said_R)), 3)}
+    for name, chances_R in chances.items():
+        told[name]["loss"] = round(float(log_loss(truth_R, np.clip(chances_R, 1e-9, 1 - 1e-9))), 4)
+    return told, records
+
+
 def cost(old: Predictor, new: Predictor, task: str, records: list[ProteinRecord]) -> dict[str, float]:
     """Milliseconds a protein, without and with votes."""
     times: dict[str, list[float]] = {"without": [], "with": []}
@@ -130,17 +158,26 @@ def main() -> None:
     new = Predictor(replace(new.bundle, trust=old.bundle.trust, readouts=old.bundle.readouts), "cpu")
     variables = {"paths.data": "data", "oc.env:PROTSCRIBE_DATA": os.environ.get("PROTSCRIBE_DATA", "")}
     for name in options.sources:
-        voices = Voices(old, new, find_source(name, variables, options.config_dir))
+        source = find_source(name, variables, options.config_dir)
+        task = old.tasks[source.task]
+        near = new.bundle.neighbours[task.name]
+        if of_residues(task):
+            scores, records = of_sites(old, new, source)
+        else:
+            voices = Voices(old, new, source)
+            asked = {
+                "test_proteins": voices.proteins,
+                "of_which_training_has_a_label": voices.asked,
+            }
+            scores, records = asked | voices.scores(), voices.records
         told = {
             "benchmark": "neighbours",
             "source": name,
-            "test_proteins": voices.proteins,
-            "of_which_training_has_a_label": voices.asked,
-            "known": voices.near.known,
-            "share": voices.near.share,
-            "sharpness": voices.near.sharpness,
-            **voices.scores(),
-            **cost(old, new, voices.task.name, voices.records[:TIMED]),
+            "known": near.known,
+            "share": near.share,
+            "sharpness": near.sharpness,
+            **scores,
+            **cost(old, new, task.name, records[:TIMED]),
         }
         print(json.dumps(told), flush=True)
 
