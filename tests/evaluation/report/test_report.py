@@ -124,6 +124,21 @@ def test_guarantees_appear_with_their_thresholds(results, tmp_path):
     assert [row[0].text for row in table.rows] == ["80%", "90%"]
 
 
+def test_neighbours_that_vote_are_told_of(results, tmp_path):
+    near = {"known": 1920, "share": 0.9, "sharpness": 14.0, "held_out": 240}
+    names = ["rich_in_k", "letters"]
+
+    def told(folder, model):
+        written = write_folder(folder, [results[name] for name in names], model=model)
+        blocks = flat(describe(read_findings(written)).blocks)
+        return [block for block in blocks if isinstance(block, Table) and "vote beside" in block.caption]
+
+    assert told(tmp_path / "without", MODEL) == []
+    (table,) = told(tmp_path / "with", {**MODEL, "neighbours": {"letters": near}})
+    ((_, *row),) = [[cell.text for cell in row] for row in table.rows]
+    assert row == ["1,920", "90%", "14", "240 held-out"]
+
+
 def test_bands_and_leakage_appear_where_they_are(results, tmp_path):
     plain = write_folder(tmp_path / "plain", [replace(results["rich_in_k"], bands={}, remarks=())])
     said = captions(section(read_findings(plain), "rich_in_k"))

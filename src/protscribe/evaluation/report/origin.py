@@ -29,6 +29,7 @@ from protscribe.evaluation.report.drawing import to_svg
 from protscribe.evaluation.report.figures import Point, bars
 from protscribe.evaluation.report.findings import Findings, TaskFindings
 from protscribe.trust import Trust
+from protscribe.trust import neighbours as near
 
 NOT_RECORDED = "not recorded"
 NOT_KEPT = "not kept, so that equal runs write equal bundles"
@@ -130,6 +131,15 @@ def model(findings: Findings) -> Iterator[Block]:
     ]
     head = ("task", "kind of answer", "read as", "temperature")
     yield Table.of(head, rows, "How answers are read off the model's distribution.", numeric=(3,))
+    voting = plain.get("neighbours") or {}
+    heard = [
+        (found.task.title, *near.cells(voting[found.name]))
+        for found in findings.tasks
+        if found.name in voting
+    ]
+    if heard:
+        told = "Known proteins, or candidate residues of them, that vote beside the decoder, weighed by how near they are."
+        yield Table.of(("task", *near.CELLS), heard, told, numeric=(1, 2, 3))
 
 
 # Data --------------------------------------------------------------------------------------------------------------------
