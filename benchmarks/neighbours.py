@@ -30,6 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from protscribe.catalogue import find_source
 from protscribe.data.examples import Example, read_source
+from protscribe.evaluation.leakage import nearest_identities
 from protscribe.evaluation.rivals.majority import domain_texts, written
 from protscribe.evaluation.truths import parse_truth
 from protscribe.predictor import Predictor
@@ -105,15 +106,22 @@ class Voices:
 
 
 def of_sites(old: Predictor, new: Predictor, source: Any) -> tuple[dict[str, Any], list[ProteinRecord]]:
-    """Of candidate residues of test proteins: the area under precision and recall of the decoder, of the residue nearest
-    by whitened cosine, and of the votes beside the decoder; and the mean loss of the two that give probabilities, in nats."""
+    """Of candidate residues of test proteins: the area under precision and recall of the decoder, of the residue nearest by
+    whitened cosine, and of the votes beside the decoder; and the mean loss of the two that give probabilities, in nats. Also
+    of proteins that no training protein is related to by MMseqs2 ("far")."""
     task = old.tasks[source.task]
     near = new.bundle.neighbours[task.name]
-    rows = read_source(source, task, "test", on_error="collect", failures=[])
+    rows, known = (
+        read_source(source, task, split, on_error="collect", failures=[]) for split in ("test", "train")
+    )
     records = [example.record for example in rows]
     truth_R = np.concatenate(
         [np.isin(np.array(compared_residues(task, e.record)) + 1, e.answer) for e in rows]
     )
+    identities = nearest_identities(
+        [one.chains[0] for one in records], [one.record.chains[0] for one in known]
+    )
+    far_R = np.repeat(identities == 0, [len(compared_residues(task, one)) for one in records])
     nearest_R = (near.scale(old.compared(records, task.name)) @ near.keys.astype(np.float32).T).argmax(1)
     chances = {
         name: np.concatenate(
@@ -123,10 +131,14 @@ def of_sites(old: Predictor, new: Predictor, source: Any) -> tuple[dict[str, Any
     }
     said = {**chances, "nearest, whitened": np.diff(near.starts)[nearest_R]}
     told: dict[str, Any] = {"residues": len(truth_R), "sites": int(truth_R.sum())}
-    for name, said_R in said.items():
-        told[name] = {"average_precision": round(float(average_precision_score(truth_R, said_R)), 3)}
-    for name, chances_R in chances.items():
-        told[name]["loss"] = round(float(log_loss(truth_R, np.clip(chances_R, 1e-9, 1 - 1e-9))), 4)
+    told |= {"far": {"residues": int(far_R.sum()), "sites": int(truth_R[far_R].sum())}}
+    for which, rows_R in ((told, np.ones_like(far_R)), (told["far"], far_R)):
+        for name, said_R in said.items():
+            found = round(float(average_precision_score(truth_R[rows_R], said_R[rows_R])), 3)
+            which[name] = {"average_precision": found}
+        for name, chances_R in chances.items():
+            loss = log_loss(truth_R[rows_R], np.clip(chances_R[rows_R], 1e-9, 1 - 1e-9))
+            which[name]["loss"] = round(float(loss), 4)
     return told, records
 
 
