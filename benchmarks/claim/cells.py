@@ -28,7 +28,8 @@ HEADS = ("dedicated", "head", "mlp")
 
 
 class Cells:
-    """Measured cells, by question, method and seed, in one Parquet file that is written after each."""
+    """Measured cells, by question, method and seed, in one Parquet file that is written after each. Seeds from 100 on are those
+    from 0 on once more, on another processor, which adds in another order: runs of their own."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -105,7 +106,7 @@ def above_the_best(ours: Resampled, heads: Mapping[str, Resampled], higher: bool
 
 def table(cells: Cells) -> tuple[list[str], dict[str, Any]]:
     lines = [
-        "| question | family | metric | n | seeds | Protscribe | dedicated head | linear probe | MLP | neighbours | majority "
+        "| question | family | metric | n | runs | Protscribe | dedicated head | linear probe | MLP | neighbours | majority "
         "| above the best head |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
@@ -142,7 +143,7 @@ def table(cells: Cells) -> tuple[list[str], dict[str, Any]]:
 def short_table(lines: Sequence[str]) -> list[str]:
     """The README's columns of :func:`table`."""
     short = [
-        "| task | answer | metric, n | seeds | Protscribe | dedicated head | linear probe | MLP | above the best head |"
+        "| task | answer | metric, n | runs | Protscribe | dedicated head | linear probe | MLP | above the best head |"
     ]
     short.append("|---|---|---|---|---|---|---|---|---|")
     for line in lines[2:]:
@@ -158,7 +159,7 @@ def votes_table(cells: Cells) -> list[str]:
     is the best of all, with votes or without."""
     voted = [f"{method}/{VOTES}" for method in HEADS]
     lines = [
-        "| question | metric | seeds | Protscribe alone | Protscribe with votes | "
+        "| question | metric | runs | Protscribe alone | Protscribe with votes | "
         + " | ".join(f"{METHODS[method]} with votes" for method in HEADS)
         + " | votes give Protscribe | above the best head, with votes or without |",
         "|" + "---|" * (7 + len(HEADS)),
@@ -187,12 +188,14 @@ def votes_table(cells: Cells) -> list[str]:
 def ways_table(cells: Cells) -> list[str]:
     """What else was tried: each way beside the decoder as shipped, on the same seeds, and beside the best head."""
     lines = [
-        "| question | way | seeds | validation | test | above as shipped | above the best head |",
+        "| question | way | runs | validation | test | above as shipped | above the best head |",
         "|---|---|---|---|---|---|---|",
     ]
     told = {name: way.told for name, way in WAYS.items()} | {
         FREE: "greedy string without a grammar",
         NEAR: "training proteins or residues vote beside the decoder",
+        # Before docs/decisions/0023.
+        "top_states_vote": "training proteins vote, compared by the states of the small encoder alone",
         **{name: way.told for name, way in JOINT.items()},
     }
     # EC numbers were read from drawn answers, and segments shipped as pointers, when these were tried.
