@@ -29,7 +29,7 @@ HEADS = ("dedicated", "head", "mlp")
 
 class Cells:
     """Measured cells, by question, method and seed, in one Parquet file that is written after each. Seeds from 100 on are those
-    from 0 on once more, on another processor, which adds in another order: runs of their own."""
+    from 0 on once more, on another machine: runs of their own."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
