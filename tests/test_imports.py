@@ -62,8 +62,9 @@ RULES = {
     "predictions": Rule(f"{QUESTIONS} alternatives", "pandas"),
     "locks": Rule(""),
     "deadline": Rule(""),
+    "interruption": Rule("errors"),
     "outputs": Rule(f"{QUESTIONS} alternatives predictions outputs", "pyarrow"),
-    "outputs.atomic": Rule("errors locks checkpoint.folder"),
+    "outputs.atomic": Rule("errors interruption locks checkpoint.folder"),
     "outputs.run": Rule(f"{QUESTIONS} data outputs predictions progress generation predictor shortlist"),
     "inspection": Rule(f"{QUESTIONS} trust catalogue checkpoint", "rich"),
     # Data.
@@ -109,23 +110,27 @@ RULES = {
         "inspection progress",
         "torch",
     ),
-    "training": Rule(f"{MODEL} data generation training configuration processes transfer", "torch lightning"),
+    "training": Rule(
+        f"{MODEL} data generation training configuration interruption processes transfer", "torch lightning"
+    ),
     "training.chance": Rule("", "numpy"),
     "training.states": Rule("data encoders errors progress training", "lightning"),
     "training.start": Rule(f"{MODEL} data checkpoint evaluation predictor growth"),
     # Pure Python: what a killed process may leave is tested thousands of times.
     "training.saving": Rule("errors locks checkpoint.folder checkpoint.manifest"),
-    "training.interruption": Rule("errors"),
     "training.position": Rule("", "lightning"),
     "training.table": Rule("outputs.atomic", "lightning"),
     "training.export": Rule(f"{MODEL} data training checkpoint evaluation predictor"),
-    "training.run": Rule(f"{MODEL} data training configuration checkpoint evaluation", "lightning"),
+    "training.run": Rule(
+        f"{MODEL} data interruption training configuration checkpoint evaluation", "lightning"
+    ),
     "cascade": Rule(f"{QUESTIONS} data predictions predictor"),
     "evaluation": Rule(
         f"{EVALUATION} homology predictor outputs progress", "numpy scipy sklearn matplotlib rich"
     ),
     "pretraining": Rule(
-        f"{MODEL} data homology pretraining training configuration transfer", "numpy torch lightning pyarrow"
+        f"{MODEL} data interruption homology pretraining training configuration transfer",
+        "numpy torch lightning pyarrow",
     ),
     "pretraining.probes": Rule(f"{QUESTIONS} data evaluation", "torch"),
     "evaluation.confidence.trust": Rule(f"{EVALUATION} checkpoint predictor", "numpy"),
@@ -143,11 +148,11 @@ RULES = {
     "evaluation.units": Rule(f"{EVALUATION} homology splits.clusters"),
     # Millions of sequences: pure Python and pyarrow, but for what loads a model or asks how many devices there are.
     "bulk": Rule(
-        "errors records bulk checkpoint data locks outputs planning processes progress task training.interruption",
+        "errors records bulk checkpoint data locks outputs planning processes progress task interruption",
         "pyarrow",
     ),
     "bulk.opening": Rule(
-        "errors records protscribe bulk checkpoint data generation.settings outputs shortlist task training.interruption"
+        "errors records protscribe bulk checkpoint data generation.settings outputs shortlist task interruption"
     ),
     "bulk.loading": Rule("records generation.answering predictor", "torch"),
     "bulk.run": Rule("errors bulk progress", "torch"),
@@ -187,7 +192,7 @@ LIGHT = (
     "cli", "progress", "processes", "planning", "prefix", "alternatives", "predictions",
     "generation.settings", "inspection", "outputs", "checkpoint", "checkpoint.lineage", "growth", "data.readers", "data.source",
     "data.mixture", "data.batching", "data.makers", "data.examples", "data.ledger", "data.lexicon", "data.workers",
-    "training.saving", "training.interruption", "bulk", "bulk.engines", "bulk.processes", "bulk.ray", "locks", "deadline",
+    "training.saving", "interruption", "bulk", "bulk.engines", "bulk.processes", "bulk.ray", "locks", "deadline",
     "serving", "serving.run", "serving.batching",
 )  # fmt: skip
 """Modules whose import must load none of :data:`HEAVY`, neither themselves nor through others."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dis
+import inspect
 import json
 import os
 import random
@@ -12,14 +14,17 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
 
-from protscribe.bulk import merge, predict_folder, read_plan, read_status
+from protscribe.bulk import lease, merge, predict_folder, read_plan, read_status
 from protscribe.bulk.loading import BundleModel
-from protscribe.bulk.shard import read_seal
+from protscribe.bulk.shard import ShardWriter, read_seal
 from protscribe.errors import Preempted, ProtscribeError
+from protscribe.outputs import atomic
+from protscribe.outputs.atomic import PendingFile
 from protscribe.predictor import Predictor
 from tests.bulk.stub import content, load, predict, write_fasta
 from tests.training.test_saving import in_a_child
@@ -111,6 +116,49 @@ def test_asked_to_stop(whole: Path, tmp_path: Path, model: BundleModel, number: 
     # Before anybody listens a signal ends a process as it always does.
     assert set(statuses) <= {0, 75, -number, 99}
     assert 75 in statuses
+
+
+BEGINNING: tuple[Any, ...] = (
+    PendingFile.__init__, atomic.pending_file, ShardWriter._pending, lease.holding, lease._acquire, lease._let_go,
+)  # fmt: skip
+"""Where files are made that somebody must remove: a signal may come between any two lines."""
+
+
+def stopped_at(line: int, act: Callable[[], None]) -> bool:
+    """Whether a signal was sent, before the ``line``-th line of what is done in :data:`BEGINNING`."""
+    left, codes = line, {inspect.unwrap(function).__code__ for function in BEGINNING}
+
+    def trace(frame: FrameType, event: str, given: Any) -> Any:
+        nonlocal left
+        if frame.f_code not in codes:
+            return None
+        # Python hears no signal at what it does not do: a bare "try:".
+        if event == "line" and frame.f_code.co_code[frame.f_lasti] != dis.opmap["NOP"]:
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGTERM)
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        act()
+    except Preempted:
+        assert left <= 0
+    finally:
+        sys.settrace(before)
+    return left <= 0
+
+
+def test_asked_to_stop_where_files_begin(tmp_path: Path) -> None:
+    """Nothing hidden is left, whichever line of it the signal comes at."""
+    home, line, sent = write_fasta(tmp_path / "in.fasta", 40), 0, True
+    while sent:
+        line += 1
+        folder = tmp_path / str(line)
+        sent = stopped_at(line, lambda: predict(home, folder, shards=2))  # noqa: B023
+        assert not [name for name in content(folder) if Path(name).name.startswith(".")], line
+    assert line > 100
 
 
 def test_asked_to_stop_twice_during_a_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

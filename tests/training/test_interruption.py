@@ -19,9 +19,9 @@ from lightning.pytorch.callbacks import Callback
 
 from protscribe.checkpoint import read_manifest
 from protscribe.errors import Preempted, ProtscribeError
+from protscribe.interruption import SIGNALS, interruption, listening
 from protscribe.training import saving
 from protscribe.training.checkpoints import Checkpoints
-from protscribe.training.interruption import SIGNALS, interruption, listening
 from protscribe.training.run import train
 from protscribe.training.saving import STATE, newest_intact, saved
 from protscribe.training.table import MetricsTable

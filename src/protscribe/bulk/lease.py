@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from protscribe.errors import OutputError, Where
+from protscribe.interruption import interruption
 from protscribe.locks import take
 from protscribe.outputs.atomic import reporting
 
@@ -78,14 +79,14 @@ def holding(path: Path, lease: Lease, what: str) -> Iterator[None]:
 
     Raises :class:`~protscribe.errors.OutputError`: ``output.locked`` where somebody else works on ``what``, ``output.write``.
     """
-    with reporting(path):
-        os.makedirs(path.parent, exist_ok=True)
-        descriptor = _acquire(path, what)
-    stop = threading.Event()
+    stop, held = threading.Event(), list[int]()
     try:
+        with interruption().deferred(), reporting(path):
+            os.makedirs(path.parent, exist_ok=True)
+            held.append(_acquire(path, what))
         with reporting(path):
-            _tell(descriptor, lease)
-        beating = threading.Thread(target=_beat, args=(descriptor, lease, stop), daemon=True)
+            _tell(held[0], lease)
+        beating = threading.Thread(target=_beat, args=(held[0], lease, stop), daemon=True)
         beating.start()
         try:
             yield
@@ -93,11 +94,19 @@ def holding(path: Path, lease: Lease, what: str) -> Iterator[None]:
             stop.set()
             beating.join()
     finally:
-        # The name goes while the lock is held: who opens it from now on opens another file.
+        try:
+            _let_go(path, held)
+        finally:  # where a signal ended that; no other one will
+            _let_go(path, held)
+
+
+def _let_go(path: Path, held: list[int]) -> None:
+    # The name goes while the lock is held: who opens it from now on opens another file.
+    if held:
         with contextlib.suppress(OSError):
             os.unlink(path)
         with contextlib.suppress(OSError):
-            os.close(descriptor)
+            os.close(held.pop())
 
 
 def _acquire(path: Path, what: str) -> int:
@@ -126,6 +135,7 @@ def _is_over(path: Path, before: tuple[Lease, float] | None, *, locked: bool) ->
     while (now := read_lease(path)) is not None and is_alive(*now):
         if now[1] < before[1]:
             return False
+        interruption().check()
         time.sleep(min(BEAT, 1.0))
     return True
 

@@ -35,11 +35,11 @@ from protscribe.bulk.work import source_of
 from protscribe.data.files import take_stamp
 from protscribe.errors import ConfigError, OutputError, TaskError, nearest
 from protscribe.generation.settings import Search
+from protscribe.interruption import interruption
 from protscribe.outputs.files import check_format, format_of
 from protscribe.outputs.run import predict_file
 from protscribe.records import Failure, ProteinRecord
 from protscribe.task import Task
-from protscribe.training.interruption import interruption
 
 log = logging.getLogger(__name__)
 

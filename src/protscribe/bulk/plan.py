@@ -17,7 +17,7 @@ from protscribe.bulk.survey import Cut
 from protscribe.checkpoint.manifest import digest_file, read_sealed, seal, to_plain
 from protscribe.data.reading import Part
 from protscribe.errors import CheckpointError, OutputError, Where
-from protscribe.outputs.atomic import PendingFile
+from protscribe.outputs.atomic import pending_file
 from protscribe.outputs.tables import Asked
 from protscribe.planning import MOST_RECORDS, MULTIPLE
 from protscribe.task import Task
@@ -133,13 +133,8 @@ class Plan:
 def write_plan(folder: Path, plan: Plan) -> Plan:
     """Writes ``plan.json`` and gives the plan with its digest. Raises :class:`~protscribe.errors.OutputError`
     ``output.write``."""
-    pending = PendingFile(folder / PLAN)
-    try:
+    with pending_file(folder / PLAN) as pending:
         pending.stream.write(seal(plan.to_plain()))
-        pending.commit()
-    except BaseException:
-        pending.discard()
-        raise
     return read_plan(folder)
 
 

@@ -26,6 +26,7 @@ from protscribe.bulk.plan import FORMAT, NEEDS, Plan
 from protscribe.checkpoint.folder import flush
 from protscribe.checkpoint.manifest import digest_file, read_sealed, seal
 from protscribe.errors import CheckpointError
+from protscribe.interruption import interruption
 from protscribe.outputs.atomic import PARTIAL, PendingFile, reporting
 from protscribe.outputs.files import FORMATS, REJECTED, Writer
 from protscribe.outputs.tables import ParquetTable, Row, text_stream, wide_columns, wide_rows
@@ -131,9 +132,9 @@ class ShardWriter:
         self._open.append((pending, opened))
 
     def _pending(self, path: Path) -> PendingFile:
-        pending = PendingFile(path)
-        self._others.append(pending)
-        return pending
+        with interruption().deferred():
+            self._others.append(PendingFile(path))
+        return self._others[-1]
 
     def _parquet(self, stream: BinaryIO) -> ParquetTable:
         columns = wide_columns(self.plan.asked)

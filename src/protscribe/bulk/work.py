@@ -24,8 +24,8 @@ from protscribe.bulk.reading import (
 )
 from protscribe.bulk.shard import Paths, Seal, ShardWriter, name_of, read_seal, sweep
 from protscribe.errors import OutputError
+from protscribe.interruption import interruption
 from protscribe.records import Failure, Prediction, ProteinRecord
-from protscribe.training.interruption import interruption
 
 EVERY = 1.0
 """Seconds between two looks at where the time went."""
@@ -205,7 +205,7 @@ def _untimed() -> Iterator[Callable[[], float]]:
 @contextmanager
 def hearing() -> Iterator[None]:
     """Signals end the work at once, with :class:`~protscribe.errors.Preempted`; while a shard is committed, after that."""
-    from protscribe.training.interruption import listening
+    from protscribe.interruption import listening
 
     said = "the shard in progress is dropped, finished ones are kept: run the same command again"
     with listening("predict.preempted", said):

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, cast
 from protscribe import locks
 from protscribe.checkpoint.folder import flush
 from protscribe.errors import OutputError, Where
+from protscribe.interruption import interruption
 
 PARTIAL = ".partial"
 """What the name of a file that is not complete ends with; it begins with a dot."""
@@ -157,10 +158,13 @@ def remove_leftovers(path: Path) -> None:
 def pending_file(path: Path) -> Iterator[PendingFile]:
     """Commits at the end of the block, discards where it is left by an exception; removes what killed writers left."""
     remove_leftovers(path)
-    pending = PendingFile(path)
+    pending: PendingFile | None = None
     try:
+        with interruption().deferred():
+            pending = PendingFile(path)
         yield pending
         pending.commit()
     except BaseException:
-        pending.discard()
+        if pending is not None:
+            pending.discard()
         raise

@@ -19,13 +19,13 @@ from protscribe.configuration import check_seed
 from protscribe.data.batching import Budget
 from protscribe.encoders import build_encoder
 from protscribe.encoders.weights import save_encoder
+from protscribe.interruption import listening
 from protscribe.pretraining.corpus import Corpus, Recipe, make_corpus
 from protscribe.pretraining.crops import Crops, MaskedBatch, fixed_batches
 from protscribe.pretraining.frequencies import neighbour_perplexity, unigram_perplexity
 from protscribe.pretraining.masking import Masking
 from protscribe.pretraining.module import MaskedModelling
 from protscribe.training.fitting import find_resumed, fit
-from protscribe.training.interruption import listening
 from protscribe.training.module import OptimizerFactory, ScheduleFactory
 from protscribe.training.position import make_resumable
 

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from protscribe.data.workers import Ears
 from protscribe.errors import CheckpointError, ConfigError, Preempted, ProtscribeError, TrainingError
+from protscribe.interruption import interruption
 from protscribe.training import saving
-from protscribe.training.interruption import interruption
 from protscribe.training.position import (
     Position,
     Resumable,
@@ -55,7 +55,7 @@ class Checkpoints(Checkpoint):
     epoch, by ``mode``; without a ``monitor`` none is the best. ``folder=None`` saves nothing. ``resumed`` is to be set to
     the checkpoint that the run goes on from.
 
-    Where a signal asks the run to stop (see :mod:`~protscribe.training.interruption`), the step in progress is finished, a
+    Where a signal asks the run to stop (see :mod:`~protscribe.interruption`), the step in progress is finished, a
     checkpoint saved and :class:`~protscribe.errors.Preempted` raised; a validation in progress is given up, and runs again
     from its beginning when the run goes on. With several processes all stop at the same step, whichever heard the signal,
     and the first one writes.

@@ -12,9 +12,9 @@ from torch import nn
 
 from protscribe.data.workers import Ears
 from protscribe.errors import Preempted
+from protscribe.interruption import interruption
 from protscribe.training import saving
 from protscribe.training.checkpoints import Checkpoints
-from protscribe.training.interruption import interruption
 from protscribe.training.watch import watched
 
 

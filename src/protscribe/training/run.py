@@ -25,6 +25,7 @@ from protscribe.data.source import Source
 from protscribe.encoders import load_encoder
 from protscribe.encoders.state_cache import StateStore
 from protscribe.errors import ConfigError, DeviceError, OutputError, Where, nearest
+from protscribe.interruption import listening
 from protscribe.nn.decoder import Decoder
 from protscribe.nn.execution import recompute_activations
 from protscribe.records import Failure
@@ -34,7 +35,6 @@ from protscribe.training.building import build_model, grow_model
 from protscribe.training.checkpoints import Checkpoints
 from protscribe.training.export import export
 from protscribe.training.fitting import find_resumed, fit, load_weights
-from protscribe.training.interruption import listening
 from protscribe.training.module import Objective, OptimizerFactory, ScheduleFactory, ScribeTraining
 from protscribe.training.position import epochs_begun, make_resumable
 from protscribe.training.rates import Rates

@@ -1,7 +1,8 @@
 """Signals that ask a run to stop: SIGTERM, SIGINT (Ctrl-C), and SIGUSR1, which SLURM sends ahead of time. Pure Python.
 
 While a model is fitted they only set a flag: the step in progress is finished and a checkpoint saved, however many more
-signals come. Before and after that, where there is nothing to finish, the first one ends the run at once.
+signals come; so it is while a file is put in its place, or is begun and not yet anybody's to remove. Elsewhere, where there is
+nothing to finish, the first one ends the run at once.
 """
 
 from __future__ import annotations
@@ -46,13 +47,15 @@ class Interruption:
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Inside, signals set the flag and nothing more."""
-        self._deferred = True
+        """Inside, signals set the flag and nothing more; where it ends, unless inside another, the first one ends the run."""
+        before, self._deferred = self._deferred, True
+        heard = self.signal
         try:
             yield
         finally:
-            self._deferred = False
-        self.check()
+            self._deferred = before
+        if not before and heard is None:
+            self.check()
 
     def _ended(self) -> Preempted:
         return Preempted(self._code, f"{self.name} ended the run; {self._advice}")
