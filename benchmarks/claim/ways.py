@@ -120,6 +120,10 @@ WAYS = {
     "positions": Way("position tokens in place of pointers", ("data.positions=tokens",), written="pointers"),
     "unaligned": Way("columns are not told their residue", patch=unaligned),
     "no_convolutions": Way("the decoder reads the frozen states themselves", ("encoder.layers=0",)),
+    "to_the_end": Way(
+        "the decoder reads the frozen states themselves, forty passes, the last one kept",
+        ("encoder.layers=0", "trainer.max_epochs=40", "callbacks.checkpoints.monitor=null"),
+    ),
     "averaged": Way(
         "weights averaged over the last fifty steps or so",
         (
