@@ -103,10 +103,11 @@ RULES = {
     "refusals": Rule("errors records task"),
     "voting": Rule(f"{MODEL} generation transfer", "numpy torch"),
     "inquiry": Rule(f"{MODEL} voting deadline generation planning refusals transfer", "numpy torch"),
-    "explanation": Rule(f"{MODEL} generation inquiry planning", "numpy torch"),
+    "known": Rule(f"{QUESTIONS} trust data.lengths inquiry"),
+    "explanation": Rule(f"{MODEL} generation inquiry known planning", "numpy torch"),
     "shortlist": Rule(f"{MODEL} generation inquiry planning prefix alternatives predictions"),
     "predictor": Rule(
-        f"{MODEL} data generation checkpoint inquiry shortlist explanation planning prefix alternatives predictions "
+        f"{MODEL} data generation checkpoint inquiry known shortlist explanation planning prefix alternatives predictions "
         "inspection progress",
         "torch",
     ),

@@ -27,10 +27,12 @@ from protscribe.data.lengths import apply_length_policy
 from protscribe.errors import ConfigError, TaskError, Where, nearest
 from protscribe.generation.group import stages_of
 from protscribe.inquiry import Answer, Asked, Inquiry
+from protscribe.known import Known, nearest_known
 from protscribe.nn.attending import attention_weights
 from protscribe.planning import Refused
 from protscribe.records import Prediction, ProteinRecord
 from protscribe.task import Task
+from protscribe.trust.neighbours import compared_residues
 
 HIDDEN = "X"
 """The letter of any residue, which also stands for hidden ones where an encoder of ours is pretrained."""
@@ -51,7 +53,8 @@ class Explanation:
     and ``heads`` and over the ``decisions`` that wrote the answer; with ``attention_elsewhere`` (a molecule's share) it sums
     to 1. ``attention_by_layer`` [N, residues of all chains] is the same layer by layer. ``occlusion`` has, for each chain,
     the mean ``change`` when a window of ``window`` residues that holds the residue is hidden (below 0: the answer loses);
-    windows begin every ``step`` residues, and ``hidden`` proteins with one of them hidden were asked.
+    windows begin every ``step`` residues, and ``hidden`` proteins with one of them hidden were asked. ``known`` are the known
+    proteins whose votes on the answer weigh most (of sites, on each residue that is followed), where the bundle has such.
     """
 
     prediction: Prediction
@@ -67,6 +70,7 @@ class Explanation:
     window: int
     step: int
     hidden: int
+    known: tuple[Known, ...] = ()
 
     @property
     def layers(self) -> int:
@@ -103,13 +107,14 @@ class Explanation:
 
 
 class Subject(NamedTuple):
-    """What is followed: in words, how a change of it is told, its probability in a prediction, and from two of these the
-    change."""
+    """What is followed: in words, how a change of it is told, its probability in a prediction, from two of these the change,
+    and, of sites, the 1-based positions."""
 
     text: str
     change: str
     chance: Callable[[Prediction], float]
     compare: Callable[[float, float], float]
+    positions: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -176,8 +181,20 @@ def explain(
         window=window,
         step=step,
         hidden=len(spans),
+        known=_known_near(inquiry, used, task, subject),
         **looked,
     )
+
+
+def _known_near(inquiry: Inquiry, record: ProteinRecord, task: Task, subject: Subject) -> tuple[Known, ...]:
+    """On a residue that may not be answered with nobody votes."""
+    if task.name not in inquiry.neighbours:
+        return ()
+    positions = subject.positions
+    if positions is not None:
+        candidates = {index + 1 for index in compared_residues(task, record)}
+        positions = tuple(position for position in positions if position in candidates)
+    return nearest_known(inquiry, record, task, positions=positions)
 
 
 def check_explained(task: Task, window: int = 5, step: int | None = None) -> int:
@@ -281,7 +298,8 @@ def _sites(task: Task, prediction: Prediction, about: str | int | None) -> Subje
     else:
         places = [int(chances.argmax()) + 1]
         said = f"{residues[places[0] - 1]}{places[0]}, the likeliest of none called"
-    return _mean(f"P({said})", lambda answer: [float(answer.probabilities[place - 1]) for place in places])
+    found = _mean(f"P({said})", lambda answer: [float(answer.probabilities[place - 1]) for place in places])
+    return found._replace(positions=tuple(places))
 
 
 def _mean(text: str, chances: Callable[[Prediction], list[float]]) -> Subject:

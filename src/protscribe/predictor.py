@@ -37,6 +37,7 @@ from protscribe.trust.neighbours import States
 if TYPE_CHECKING:
     from protscribe.checkpoint import Bundle
     from protscribe.explanation import Explanation
+    from protscribe.known import Known
 
 ON_CPU, ON_GPU = 6144, 32_768
 """Residues of a batch where none are asked for: enough texts side by side that a step's reading of weights is shared. A CPU
@@ -203,6 +204,24 @@ class Predictor:
         record = self._record(protein, task, smiles, fields)
         inquiry = self._inquiry(self._settings(long, "risk"))
         return explain(inquiry, record, self.tasks[task], about=about, window=window, step=step)
+
+    def nearest(
+        self,
+        protein: Any,
+        task: str,
+        most: int = 5,
+        *,
+        about: int | None = None,
+        long: LengthPolicy = "window",
+        **fields: str,
+    ) -> tuple[Known, ...]:
+        """The known proteins whose votes on one protein weigh most, heaviest first; of a set of residues, those of each
+        candidate, or of the one at the 1-based position ``about``. See :func:`protscribe.known.nearest_known`."""
+        from protscribe.known import nearest_known
+
+        record = self._record(protein, task, None, fields)
+        inquiry = self._inquiry(self._settings(long, None))
+        return nearest_known(inquiry, record, self.tasks[task], most, None if about is None else [about])
 
     def _record(
         self, protein: Any, task: str, smiles: str | None, fields: Mapping[str, str]

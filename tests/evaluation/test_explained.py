@@ -9,12 +9,13 @@ from matplotlib.patches import StepPatch
 
 from protscribe.errors import ConfigError, InputError, TaskError
 from protscribe.evaluation.explained import plot_explanation
-from protscribe.evaluation.explaining import COLUMNS, explain_file
+from protscribe.evaluation.explaining import COLUMNS, KNOWN, KNOWN_COLUMNS, explain_file
 from protscribe.evaluation.tracks import plot_track
 from protscribe.explanation import Explanation
 from protscribe.predictor import Predictor
 from protscribe.records import Prediction, ProteinRecord
 from tests.small import make_bundle
+from tests.trust.test_neighbours import made as voters
 
 SEQUENCE = "MKTSYAYSTKDEAL" * 6
 
@@ -146,6 +147,39 @@ def test_pictures_can_be_left_out(predictor, fasta, tmp_path):
     )
     assert result.pictures == ()
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["explanations.csv"]
+
+
+def test_known_proteins_stand_beside_what_they_vote_on(predictor, fasta, tmp_path):
+    near = {
+        name: replace(voters(name), names=tuple(f"P{row}" for row in range(20)))
+        for name in ("sites", "place")
+    }
+    voting = Predictor(replace(predictor.bundle, neighbours=near), "cpu")
+    result = explain_file(
+        voting,
+        str(fasta),
+        str(tmp_path / "out"),
+        ["sites", "place"],
+        window=3,
+        pictures=False,
+        progress=False,
+    )
+    assert result.known == tmp_path / "out" / KNOWN
+    with result.known.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert tuple(rows[0]) == KNOWN_COLUMNS
+    whole = [row for row in rows if (row["id"], row["task"]) == ("one", "place")]
+    assert [(row["position"], row["rank"]) for row in whole] == [("", str(rank)) for rank in range(1, 6)]
+    found = voting.nearest("MSTYKK", "place")
+    assert [(row["known"], row["known_answer"]) for row in whole] == [(one.name, one.answer) for one in found]
+    assert [float(row["cosine"]) for row in whole] == pytest.approx([one.cosine for one in found], abs=1e-4)
+    # Of sites, on each residue that was followed.
+    sites = voting.explain("MSTYKK", "sites", window=3)
+    followed = list(sites.prediction.value) or [int(np.argmax(sites.prediction.probabilities)) + 1]
+    residues = [row for row in rows if (row["id"], row["task"]) == ("one", "sites")]
+    assert [row["position"] for row in residues] == [str(place) for place in followed for _ in range(5)]
+    # On a residue that may not be answered with, none votes.
+    assert voting.explain("MSTYKK", "sites", about=1, window=3).known == ()
 
 
 def test_refusals_come_before_any_file(predictor, fasta, tmp_path):

@@ -8,9 +8,10 @@ import pytest
 from protscribe.checkpoint import load_bundle, save_bundle
 from protscribe.checkpoint.manifest import NEIGHBOURS
 from protscribe.codecs.protocol import First, Greedy, Inclusion
-from protscribe.errors import CheckpointError
+from protscribe.errors import CheckpointError, ConfigError
 from protscribe.inspection import describe_bundle, show
 from protscribe.predictor import Predictor
+from protscribe.records import ProteinRecord
 from protscribe.trust import Calibration, Trust
 from protscribe.trust.neighbours import Neighbours, Whitening, can_vote, prompt_of
 from tests.checkpoint.made import change
@@ -100,6 +101,27 @@ def test_nobody_votes_who_was_asked_something_else():
     assert near.mixed(first, None) is first
 
 
+def test_those_are_named_whose_votes_weigh_most():
+    near = made(prompts=(("a",), ("b",)))
+    states = np.random.default_rng(2).normal(size=(3, FEATURES)).astype(np.float32)
+    for found, votes, state in zip(
+        near.nearest(states, [("a",)] * 3, 100), near.votes(states, [("a",)] * 3), states, strict=True
+    ):
+        asked = [row for row in range(near.known) if near.prompts[near.asked[row]] == ("a",)]
+        key = (state - near.scale.mean) @ near.scale.whitening
+        cosines = near.keys.astype(np.float64) @ (key / np.linalg.norm(key))
+        assert [one.number for one in found] == sorted(asked, key=lambda row: -cosines[row])
+        np.testing.assert_allclose(
+            [one.cosine for one in found], cosines[[one.number for one in found]], atol=1e-5
+        )
+        # All of them together are the votes.
+        told = np.zeros(near.size)
+        for one in found:
+            told[near.members_of(one.number)] += one.weight
+        np.testing.assert_allclose(told, votes, rtol=1e-9)
+    assert [len(found) for found in near.nearest(states, [("b",), ("c",), ("a",)], 2)] == [2, 0, 2]
+
+
 def test_whitened_states_vary_alike_in_all_directions():
     draw = np.random.default_rng(0)
     states = (draw.normal(size=(4000, 6)) * [100, 10, 1, 0.1, 0.01, 5] + 7).astype(np.float32)
@@ -147,6 +169,8 @@ def test_a_mixture_stays_a_distribution_and_a_closed_set():
         {"keys": np.zeros((20, 3), dtype=np.float16)},
         {"asked": np.zeros(19, dtype=np.int32)},
         {"members": np.full(20, -1, dtype=np.int32)},
+        {"names": ("one",)},
+        {"names": ("two\nlines",) * 20},
     ],
 )
 def test_what_cannot_be_is_refused(wrong):
@@ -216,6 +240,69 @@ def test_calibrations_come_after_votes(voting):
     found = predictor.predict(CHAINS[0], "place")
     weights = np.sqrt([*raw.probabilities.values()])
     np.testing.assert_allclose([*found.probabilities.values()], weights / weights.sum(), rtol=1e-5)
+
+
+# Which known proteins stand behind an answer ------------------------------------------------------------------------------
+
+
+def named(near):
+    return replace(near, names=tuple(f"known {row}" for row in range(near.known)))
+
+
+@pytest.fixture(scope="module")
+def naming(voting):
+    return replace(voting, neighbours={name: named(near) for name, near in voting.neighbours.items()})
+
+
+@pytest.mark.parametrize("name", VOTED)
+def test_a_predictor_says_who_is_near_and_what_is_true_of_them(naming, name):
+    predictor, near = Predictor(naming, "cpu"), naming.neighbours[name]
+    conditions = {"host": "human"} if TASKS[name].conditions else {}
+    found = predictor.nearest(CHAINS[0], name, 3, **conditions)
+    assert len(found) == 3
+    assert [one.weight for one in found] == sorted((one.weight for one in found), reverse=True)
+    kind = str if TASKS[name].codec.kind == "category" else tuple
+    symbols = [token.text for token in TASKS[name].codec.grammar(ProteinRecord("", ("M",))).domain.tokens()]
+    for one in found:
+        row = int(one.name.removeprefix("known "))
+        assert isinstance(one.answer, kind)
+        true = [symbols[rank] for rank in near.members_of(row)]
+        if name == "enzyme":
+            assert set(one.answer) <= set(true)
+        else:
+            assert ([one.answer] if kind is str else list(one.answer)) == true
+        assert one.answer_text == (one.answer if kind is str else ";".join(one.answer))
+        assert one.position is None
+
+
+def test_residues_are_near_residues(naming):
+    predictor = Predictor(naming, "cpu")
+    candidates = [place + 1 for place, letter in enumerate(CHAINS[0]) if letter in "STY"]
+    found = predictor.nearest(CHAINS[0], "sites", 2)
+    assert [one.position for one in found] == [position for position in candidates for _ in range(2)]
+    assert {one.answer_text for one in found} <= {"site", "no site"}
+    alone = predictor.nearest(CHAINS[0], "sites", 2, about=candidates[1])
+    assert [one.name for one in alone] == [one.name for one in found[2:4]]
+    assert [one.weight for one in alone] == pytest.approx([one.weight for one in found[2:4]], rel=1e-4)
+    with pytest.raises(ConfigError, match="residue 1 is no candidate"):
+        predictor.nearest(CHAINS[0], "sites", about=1)
+
+
+def test_nobody_is_near_where_nobody_votes(bundle, voting):
+    assert Predictor(bundle, "cpu").nearest(CHAINS[0], "place") == ()
+    assert {one.name for one in Predictor(voting, "cpu").nearest(CHAINS[0], "place")} == {""}
+    with pytest.raises(ConfigError, match="at least 1"):
+        Predictor(voting, "cpu").nearest(CHAINS[0], "place", 0)
+
+
+def test_a_bundle_keeps_names(naming, tmp_path):
+    odd = replace(named(naming.neighbours["place"]), names=("", "a b", "Größe \udce9", *["x"] * 17))
+    kept = {name: getattr(naming, name) for name in ("model", "lexicon", "tasks", "readouts")}
+    near = {"place": odd, "grows": naming.neighbours["grows"], "enzyme": made("enzyme")}
+    folder = save_bundle(tmp_path / "bundle", **kept, neighbours=near)
+    loaded = load_bundle(folder).neighbours
+    assert [loaded[name].names for name in near] == [one.names for one in near.values()]
+    assert "ids" in (folder / "README.md").read_text()
 
 
 # Bundles --------------------------------------------------------------------------------------------------------------------

@@ -124,7 +124,7 @@ def _neighbours(voting: Mapping[str, Mapping[str, Any]]) -> str:
         return ""
     text = (
         "Of these tasks known proteins, or candidate residues of them, vote beside the decoder, weighed by how near their "
-        "encoder states are. Their states and answers are part of this bundle, their sequences are not.\n\n"
+        "encoder states are. Their states, answers and, unless left out, ids are in this bundle; their sequences are not.\n\n"
     )
     rows = ((name, *near.cells(plain)) for name, plain in voting.items())
     return f"## Neighbours\n\n{text}{_table(('task', *near.CELLS), rows)}"

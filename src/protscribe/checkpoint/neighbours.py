@@ -14,7 +14,7 @@ from protscribe.checkpoint.weights import check_header
 from protscribe.errors import CheckpointError, Where, nearest
 from protscribe.records import ProteinRecord
 from protscribe.task import Task
-from protscribe.trust.neighbours import ARRAYS, Neighbours, can_vote, of_residues
+from protscribe.trust.neighbours import ARRAYS, NAMES, Neighbours, can_vote, of_residues
 
 
 def write_neighbours(path: Path, neighbours: Mapping[str, Neighbours]) -> None:
@@ -47,9 +47,10 @@ def read_neighbours(
         raise CheckpointError(
             "checkpoint.corrupt", f"is no safetensors file: {error}", Where(file=str(path))
         ) from None
-    names = {f"{task}/{name}" for task in told for name in ARRAYS}
-    if names != arrays.keys():
-        odd = sorted(names ^ arrays.keys())
+    needed = {f"{task}/{name}" for task in told for name in ARRAYS}
+    allowed = needed | {f"{task}/{NAMES}" for task in told}
+    if not needed <= arrays.keys() <= allowed:
+        odd = sorted((needed - arrays.keys()) | (arrays.keys() - allowed))
         raise ValueError(
             f"must hold the arrays of {', '.join(told)}; missing or unknown: {', '.join(odd[:5])}"
         )
@@ -59,7 +60,8 @@ def read_neighbours(
             raise ValueError(
                 f"neighbours of a task that the bundle has not, {name!r}; {nearest(name, tasks)}"
             )
-        near = Neighbours.from_parts(plain, {array: arrays[f"{name}/{array}"] for array in ARRAYS})
+        own = {array: arrays[f"{name}/{array}"] for array in (*ARRAYS, NAMES) if f"{name}/{array}" in arrays}
+        near = Neighbours.from_parts(plain, own)
         if not can_vote(tasks[name]) or near.size != symbols_of(tasks[name]):
             raise ValueError(f"neighbours of task {name!r} do not fit its answers")
         # Those of bundles from before docs/decisions/0023 have no states of the base.

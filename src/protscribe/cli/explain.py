@@ -25,6 +25,8 @@ def _explain(config: dict[str, Any], folder: Path | None) -> int:
 
     result = explain_file(**check(config))
     print(f"{result.explained} answers about {result.records} records looked into: {result.table}")
+    if result.known is not None:
+        print(f"known proteins that are near: {result.known}")
     for path in result.pictures[:5]:
         print(f"picture: {path}")
     if len(result.pictures) > 5:

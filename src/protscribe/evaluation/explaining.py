@@ -7,6 +7,7 @@ from __future__ import annotations
 import csv
 import io
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,17 +30,21 @@ TABLE = "explanations.csv"
 COLUMNS = (
     "id", "task", "answer", "followed", "probability", "chain", "position", "residue", "called", "attention", "occlusion",
 )  # fmt: skip
+KNOWN = "neighbours.csv"
+KNOWN_COLUMNS = ("id", "task", "answer", "position", "rank", "known", "known_answer", "cosine", "weight")
 
 
 @dataclass(frozen=True)
 class ExplainFileResult:
-    """What was done: ``explained`` answers about ``records``, the files, and what could not be read or answered."""
+    """What was done: ``explained`` answers about ``records``, the files (``known`` where known proteins vote), and what could
+    not be read or answered."""
 
     explained: int
     records: int
     table: Path
     pictures: tuple[Path, ...]
     failures: tuple[Failure, ...]
+    known: Path | None = None
 
 
 def explain_file(
@@ -62,8 +67,9 @@ def explain_file(
 
     ``bundle`` and ``input`` as :func:`protscribe.outputs.predict_file` takes them, ``about``, ``window``, ``step`` and
     ``long`` as :meth:`protscribe.predictor.Predictor.explain` does. ``output`` is a folder, for ``explanations.csv`` (a row a
-    residue; chain and position count from 1) and, where ``pictures`` are wanted, one PNG a record, task and chain. Each
-    answer costs as many encodings as the protein has windows.
+    residue; chain and position count from 1), where known proteins vote ``neighbours.csv`` (a row for each of the nearest, see
+    :class:`~protscribe.known.Known`) and, where ``pictures`` are wanted, one PNG a record, task and chain. Each answer costs
+    as many encodings as the protein has windows.
 
     Raises what reading the input and loading the bundle raise, :class:`~protscribe.errors.TaskError` ``task.unknown`` and
     ``task.no_explanation``, :class:`~protscribe.errors.OutputError` ``output.write``, and with ``on_error="raise"`` what
@@ -82,6 +88,7 @@ def explain_file(
     first = list(itertools.islice(items, 1))
     failures: list[Failure] = []
     drawn: list[Path] = []
+    near: list[tuple[Any, ...]] = []
     records = explained = 0
     table = Path(output) / TABLE
     with pending_file(table) as pending, telling("explain", None, shown=progress) as advance:
@@ -102,9 +109,17 @@ def explain_file(
                     continue
                 explained += 1
                 pending.stream.write(_lines(_rows(found)))
+                near += _known_rows(found)
                 if pictures:
                     drawn += _draw(found, item, Path(output))
-    return ExplainFileResult(explained, records, table, tuple(drawn), tuple(failures))
+    known = _write_known(Path(output) / KNOWN, near) if near else None
+    return ExplainFileResult(explained, records, table, tuple(drawn), tuple(failures), known)
+
+
+def _write_known(path: Path, rows: Sequence[tuple[Any, ...]]) -> Path:
+    with pending_file(path) as pending:
+        pending.stream.write(_lines([KNOWN_COLUMNS, *rows]))
+    return path
 
 
 def _lines(rows: Iterable[Sequence[Any]]) -> bytes:
@@ -124,6 +139,17 @@ def _rows(found: Explanation) -> Iterator[tuple[Any, ...]]:
             int(chain == (answer.chain or 1) and position in members) if answer.kind == "residue_set" else ""
         )
         yield (*told, chain, position, residue, called, f"{attention:.6g}", f"{occlusion:.6g}")
+
+
+def _known_rows(found: Explanation) -> Iterator[tuple[Any, ...]]:
+    from protscribe.predictions import value_text
+
+    answer, ranks = found.prediction, Counter[int | None]()
+    told = (answer.id, answer.task, value_text(answer))
+    for one in found.known:
+        ranks[one.position] += 1
+        where = one.position or "", ranks[one.position]
+        yield (*told, *where, one.name, one.answer_text, f"{one.cosine:.4f}", f"{one.weight:.4g}")
 
 
 def _draw(found: Explanation, record: ProteinRecord, folder: Path) -> Iterator[Path]:

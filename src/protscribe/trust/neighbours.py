@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import isfinite
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,8 @@ KINDS = ("category", "category_set", "category_path")
 """Kinds of answer about a whole protein that votes can be counted for."""
 
 ARRAYS = ("mean", "whitening", "keys", "asked", "starts", "members")
+NAMES = "names"
+"""The array that those may lack which were made before known proteins had names, or without: UTF-8, a line each."""
 NUMBERS = ("known", "share", "sharpness", "size", "held_out", "prompts")
 TOGETHER = 64
 """Proteins that are compared with all known ones at once."""
@@ -97,6 +99,14 @@ class Whitening:
         return np.asarray(white_NW / np.maximum(lengths_N1, np.finfo(np.float32).tiny), dtype=np.float32)
 
 
+class Voice(NamedTuple):
+    """One known protein or residue that votes: its number, how near it is (-1..1), and its share of all votes (0..1)."""
+
+    number: int
+    cosine: float
+    weight: float
+
+
 @dataclass(frozen=True, eq=False)
 class Neighbours:
     """Known proteins of one task, or their candidate residues, and how much they are listened to.
@@ -105,7 +115,8 @@ class Neighbours:
     asked under, and ``members[starts[i]:starts[i + 1]]`` are the ranks, in the answer's domain of ``size`` symbols, that are
     true of protein i (of residues 0, the one symbol there is, for a site). A vote weighs ``exp(sharpness * cosine)``, of all
     known ones that were asked under the same conditions; ``share`` (above 0, at most 1) is that of the votes in the
-    answer's probabilities, and ``held_out`` the number of proteins or residues on which both were chosen.
+    answer's probabilities, and ``held_out`` the number of proteins or residues on which both were chosen. ``names`` says what
+    each is called, for people (without line breaks); empty where nothing is to be told.
     """
 
     scale: Whitening
@@ -118,6 +129,7 @@ class Neighbours:
     share: float
     sharpness: float
     held_out: int = 0
+    names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         known, (features, width) = len(self.keys), self.scale.whitening.shape
@@ -143,6 +155,8 @@ class Neighbours:
             raise ValueError("neighbours name conditions or members that there are not")
         if self.starts[0] != 0 or (np.diff(self.starts) < 0).any():
             raise ValueError("members of neighbours are out of order")
+        if len(self.names) not in (0, known) or any("\n" in name for name in self.names):
+            raise ValueError(f"names of {len(self.names)} neighbours for {known}, or names of several lines")
         if not all(np.isfinite(array).all() for array in (*vars(self.scale).values(), self.keys)):
             raise ValueError("NaN or infinity in states of neighbours")
 
@@ -162,21 +176,50 @@ class Neighbours:
     def votes(self, states_QF: States, prompts: Sequence[Prompt]) -> Iterator[Floats | None]:
         """Of each protein or residue ``[K]``: the weight of those neighbours of which a symbol is true, 0..1; ``None`` where
         none that is known was asked under its conditions. Of states wider than the known ones' the last features count."""
+        for similar_N, asked_N in self._compared(states_QF, prompts):
+            weights_N = self._weights(similar_N, asked_N)
+            yield None if weights_N is None else self._count(weights_N)
+
+    def nearest(self, states_QF: States, prompts: Sequence[Prompt], most: int) -> Iterator[list[Voice]]:
+        """Of each protein or residue the ``most`` known ones whose votes weigh most, heaviest first: those that :meth:`votes`
+        counts, so none where nobody was asked under its conditions."""
+        for similar_N, asked_N in self._compared(states_QF, prompts):
+            weights_N = self._weights(similar_N, asked_N)
+            if weights_N is None:
+                yield []
+                continue
+            # By likeness, since of two that are far away neither weighs anything.
+            order = np.argsort(-np.where(asked_N, similar_N, -np.inf), kind="stable")
+            kept = order[: min(most, int(asked_N.sum()))].tolist()
+            yield [Voice(one, float(similar_N[one]), float(weights_N[one])) for one in kept]
+
+    def members_of(self, number: int) -> list[int]:
+        """The ranks of what is true of one known protein."""
+        found: list[int] = self.members[self.starts[number] : self.starts[number + 1]].tolist()
+        return found
+
+    def _compared(
+        self, states_QF: States, prompts: Sequence[Prompt]
+    ) -> Iterator[tuple[Floats, NDArray[np.bool_]]]:
+        """Of each protein or residue the cosine of every known one, and which of these were asked the same."""
         numbers = {prompt: number for number, prompt in enumerate(self.prompts)}
         for first in range(0, len(prompts), TOGETHER):
             part = prompts[first : first + TOGETHER]
             compared_QF = states_QF[first : first + TOGETHER, -len(self.scale.mean) :]
             similar_QN = self.scale(compared_QF) @ self._keys.T
             for similar_N, prompt in zip(similar_QN.astype(np.float64), part, strict=True):
-                yield self._count(similar_N, self.asked == numbers.get(prompt, -1))
+                yield similar_N, self.asked == numbers.get(prompt, -1)
 
-    def _count(self, similar_N: Floats, asked_N: NDArray[np.bool_]) -> Floats | None:
-        """The votes of those known proteins that were asked the same."""
+    def _weights(self, similar_N: Floats, asked_N: NDArray[np.bool_]) -> Floats | None:
+        """The share of each known protein in the votes of those that were asked the same; ``None`` where none was."""
         if not asked_N.any():
             return None
         logs_N = np.where(asked_N, self.sharpness * similar_N, -np.inf)
-        weights_N = np.exp(logs_N - logs_N.max())
+        weights_N: Floats = np.exp(logs_N - logs_N.max())
         weights_N /= weights_N.sum()
+        return weights_N
+
+    def _count(self, weights_N: Floats) -> Floats:
         votes_K = np.bincount(self.members, np.repeat(weights_N, self._counts), minlength=self.size)
         return votes_K.astype(np.float64)
 
@@ -198,12 +241,14 @@ class Neighbours:
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Everything that is an array, by name."""
+        text = np.frombuffer("\n".join(self.names).encode("utf-8", "surrogateescape"), dtype=np.uint8)
         return {
             **vars(self.scale),
             "keys": self.keys,
             "asked": self.asked,
             "starts": self.starts,
             "members": self.members,
+            **({NAMES: text} if self.names else {}),
         }
 
     def to_plain(self) -> dict[str, Any]:
@@ -214,7 +259,8 @@ class Neighbours:
     def from_parts(cls, plain: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Neighbours:
         """The inverse of :meth:`to_plain` and :meth:`arrays`. Raises ``ValueError`` or ``TypeError`` for what those cannot
         have given."""
-        for said, known in ((plain, NUMBERS), (arrays, ARRAYS)):
+        named = NAMES in arrays
+        for said, known in ((plain, NUMBERS), (arrays, (*ARRAYS, NAMES) if named else ARRAYS)):
             if sorted(said) != sorted(known):
                 odd = [name for name in said if name not in known]
                 told = (
@@ -237,4 +283,11 @@ class Neighbours:
             plain["share"],
             plain["sharpness"],
             plain["held_out"],
+            _lines(arrays[NAMES]) if named else (),
         )
+
+
+def _lines(text: NDArray[Any]) -> tuple[str, ...]:
+    if text.dtype != np.uint8 or text.ndim != 1:
+        raise TypeError("names of neighbours must be bytes")
+    return tuple(text.tobytes().decode("utf-8", "surrogateescape").split("\n"))

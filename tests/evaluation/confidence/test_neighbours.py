@@ -14,6 +14,7 @@ from protscribe.data.source import Source
 from protscribe.errors import ConfigError, TaskError
 from protscribe.evaluation.confidence.neighbours import (
     SHARES,
+    _candidates,
     _loss,
     add_neighbours,
     fit_neighbours,
@@ -137,6 +138,28 @@ def test_a_new_bundle_votes_and_is_calibrated_on_votes(tmp_path, bundle):
     assert newer.neighbours["place"].known == 10
     assert newer.neighbours["enzyme"].known == 30
     assert again.fitted["place"].before == pytest.approx(result.fitted["place"].before, rel=0.5)
+    # Rows of a table without ids are called by their number, and a protein is nearest to itself.
+    names, chains = loaded.neighbours["place"].names, [record.sequence for record, _ in proteins(30, 1)]
+    assert len(set(names)) == 30
+    near = Predictor(loaded, "cpu").nearest(chains[7], "place", 1)
+    assert (near[0].name, near[0].answer) == (names[7], list(FAMILIES)[7 % 3])
+    assert near[0].cosine == pytest.approx(1, abs=1e-2)
+
+
+def test_ids_can_be_left_out(tmp_path, bundle):
+    source = table(tmp_path / "rows.csv", "place", {"train": 30, "validation": 24})
+    add_neighbours(str(bundle), [source], tmp_path / "new", device="cpu", names=False)
+    assert load_bundle(tmp_path / "new").neighbours["place"].names == ()
+
+
+def test_residues_are_called_by_letter_and_position(predictor):
+    held = [
+        Example(record, tuple(place + 1 for place, letter in enumerate(record.sequence) if letter == "S")[:2])
+        for record in (ProteinRecord(f"held\t{n}", ("MSTYKS" * 3,), ordinal=n) for n in range(6))
+    ]
+    (near, *_) = _candidates(predictor, TASKS["sites"], held[:2])
+    assert near.names[:5] == ("held 0 S2", "held 0 T3", "held 0 Y4", "held 0 S6", "held 0 S8")
+    assert [near.members_of(number) for number in range(4)] == [[0], [], [], [0]]
 
 
 def test_what_cannot_vote_is_told(tmp_path, bundle):

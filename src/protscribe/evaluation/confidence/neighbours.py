@@ -102,6 +102,7 @@ def add_neighbours(
     most_known: int = MOST_KNOWN,
     most_residues: int = MOST_RESIDUES,
     most: int = MOST_HELD,
+    names: bool = True,
     seed: int = 0,
     root: str | Path = ".",
     device: str = "auto",
@@ -119,7 +120,8 @@ def add_neighbours(
         members. known, split: which rows vote, and which are held out.
     output: the new bundle's folder; ``None`` writes none. The old one stays.
     most_known, most: rows that vote and are held out, a task; drawn with ``seed`` where there are more. most_residues: residues
-        that vote, of whole proteins, where it is residues.
+        that vote, of whole proteins, where it is residues. names: whether the bundle holds the ids of those that vote, so
+        that ``protscribe explain`` and :meth:`~protscribe.predictor.Predictor.nearest` can say which are near.
     root: where relative paths of sources begin. dtype: of the new bundle's weights, ``None``: as the old one's.
 
     Raises :class:`~protscribe.errors.ConfigError` ``config.value`` for equal splits or too few rows,
@@ -156,6 +158,8 @@ def add_neighbours(
         for name, rows in voting.items()
     }
     near = {name: fit.neighbours for name, fit in fitted.items() if fit.neighbours is not None}
+    if not names:
+        near = {name: replace(one, names=()) for name, one in near.items()}
     near = {**{name: one for name, one in predictor.bundle.neighbours.items() if name not in fitted}, **near}
     together = _with(alone, near)
     found, readouts = fit_trust(together, {name: held[name] for name in fitted}, seed=seed, most=most)
@@ -273,6 +277,7 @@ def _candidates(predictor: Predictor, task: Task, known: Sequence[Example]) -> I
     rows = _rows(task, known)
     numbers = {prompt: number for number, prompt in enumerate(dict.fromkeys(rows.prompts))}
     asked_N = np.array([numbers[prompt] for prompt in rows.prompts], dtype=np.int32)
+    names = tuple(_names(task, known))
     for ridge in RIDGES:
         scale = Whitening.of(states_NF, ridge)
         keys = scale(states_NF).astype(np.float16)
@@ -287,7 +292,20 @@ def _candidates(predictor: Predictor, task: Task, known: Sequence[Example]) -> I
                 rows.size,
                 SHARES[0],
                 sharpness,
+                names=names,
             )
+
+
+def _names(task: Task, known: Sequence[Example]) -> Iterator[str]:
+    """The id of each known protein, of residues with letter and 1-based position, in the order of :func:`_rows`."""
+    for example in known:
+        record = example.record
+        name = " ".join(record.id.split())
+        if not of_residues(task):
+            yield name
+            continue
+        for index in compared_residues(task, record):
+            yield f"{name} {record.chains[0][index]}{index + 1}"
 
 
 def _chances(task: Task, evidence: Evidence) -> Floats:
