@@ -6,7 +6,8 @@
 Needs ``PROTSCRIBE_DATA``, and the bundles that the first command trained. Asks both about the test enzymes of the question and
 about ``--others`` enzymes of the source's training part that the question did not draw, which nobody has seen: the micro F1
 with its 95% interval over proteins, the difference, how many answers are right as a whole, and how many different numbers are
-named. It trains nothing but the probe, and chooses nothing.
+named. It trains nothing but the probe, and chooses nothing. Its first lines, all there is of ``--seeds`` without any, count how
+often training shows the numbers of either part.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import dataclasses
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -59,6 +61,16 @@ def other_enzymes(question: Question, most: int) -> list[Example]:
     return read_source(source, question.task, "test", on_error="collect", failures=[], parse=parse)
 
 
+def shown(asked: Sequence[Example], counts: Counter[str]) -> dict[str, int]:
+    """Of how many enzymes training shows a number, and of how many of these none more often than once."""
+    most = [max(counts[number] for number in one.answer) for one in asked]
+    return {
+        "proteins": len(asked),
+        "some_number_shown": sum(map(bool, most)),
+        "none_more_than_once": most.count(1),
+    }
+
+
 def judged(question: Question, asked: Sequence[Example], answers: Answers) -> tuple[Resampled, int, int]:
     """The main metric, answers that are right as a whole, and how many numbers are named."""
     truths, records = [one.answer for one in asked], [one.record for one in asked]
@@ -70,12 +82,17 @@ def judged(question: Question, asked: Sequence[Example], answers: Answers) -> tu
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--others", type=int, default=2000)
     options = parser.parse_args()
     torch.set_num_threads(1)
     question = Question(QUESTIONS[NAME])
     parts = {"test": question.test, "others": other_enzymes(question, options.others)}
+    counts = Counter(number for one in question.rows("train") for number in one.answer)
+    for part, asked in parts.items():
+        print(json.dumps({"benchmark": "enzymes", "part": part, **shown(asked, counts)}), flush=True)
+    if not options.seeds:
+        return
     together = [example for part in parts.values() for example in part]
     answers: dict[str, Answers] = {}
     for seed in options.seeds:
