@@ -37,12 +37,6 @@ class Known:
     weight: float
     position: int | None = None
 
-    @property
-    def answer_text(self) -> str:
-        if isinstance(self.answer, bool):
-            return "site" if self.answer else "no site"
-        return self.answer if isinstance(self.answer, str) else ";".join(self.answer)
-
 
 def nearest_known(
     inquiry: Inquiry,

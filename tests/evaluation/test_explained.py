@@ -12,6 +12,7 @@ from protscribe.evaluation.explained import plot_explanation
 from protscribe.evaluation.explaining import COLUMNS, KNOWN, KNOWN_COLUMNS, explain_file
 from protscribe.evaluation.tracks import plot_track
 from protscribe.explanation import Explanation
+from protscribe.predictions import NONE
 from protscribe.predictor import Predictor
 from protscribe.records import Prediction, ProteinRecord
 from tests.small import make_bundle
@@ -150,16 +151,14 @@ def test_pictures_can_be_left_out(predictor, fasta, tmp_path):
 
 
 def test_known_proteins_stand_beside_what_they_vote_on(predictor, fasta, tmp_path):
-    near = {
-        name: replace(voters(name), names=tuple(f"P{row}" for row in range(20)))
-        for name in ("sites", "place")
-    }
+    tasks = ["sites", "place", "activities"]
+    near = {name: replace(voters(name), names=tuple(f"P{row}" for row in range(20))) for name in tasks}
     voting = Predictor(replace(predictor.bundle, neighbours=near), "cpu")
     result = explain_file(
         voting,
         str(fasta),
         str(tmp_path / "out"),
-        ["sites", "place"],
+        tasks,
         window=3,
         pictures=False,
         progress=False,
@@ -178,6 +177,10 @@ def test_known_proteins_stand_beside_what_they_vote_on(predictor, fasta, tmp_pat
     followed = list(sites.prediction.value) or [int(np.argmax(sites.prediction.probabilities)) + 1]
     residues = [row for row in rows if (row["id"], row["task"]) == ("one", "sites")]
     assert [row["position"] for row in residues] == [str(place) for place in followed for _ in range(5)]
+    assert {row["known_answer"] for row in residues} <= {"site", "no site"}
+    # Empty sets are written as predictions are.
+    sets = [row["known_answer"] for row in rows if (row["id"], row["task"]) == ("one", "activities")]
+    assert sets == [";".join(one.answer) or NONE for one in voting.nearest("MSTYKK", "activities")]
     # On a residue that may not be answered with, none votes.
     assert voting.explain("MSTYKK", "sites", about=1, window=3).known == ()
 

@@ -142,14 +142,16 @@ def _rows(found: Explanation) -> Iterator[tuple[Any, ...]]:
 
 
 def _known_rows(found: Explanation) -> Iterator[tuple[Any, ...]]:
-    from protscribe.predictions import value_text
+    from protscribe.predictions import answer_text, value_text
 
     answer, ranks = found.prediction, Counter[int | None]()
     told = (answer.id, answer.task, value_text(answer))
     for one in found.known:
         ranks[one.position] += 1
         where = one.position or "", ranks[one.position]
-        yield (*told, *where, one.name, one.answer_text, f"{one.cosine:.4f}", f"{one.weight:.4g}")
+        site = "site" if one.answer else "no site"
+        true = answer_text(answer.kind, one.answer) if one.position is None else site
+        yield (*told, *where, one.name, true, f"{one.cosine:.4f}", f"{one.weight:.4g}")
 
 
 def _draw(found: Explanation, record: ProteinRecord, folder: Path) -> Iterator[Path]:
